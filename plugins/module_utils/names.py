@@ -1,0 +1,78 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The strict names: everything that ends up in a path or a command line is checked here first, and refused, never repaired."""
+from __future__ import annotations
+
+import posixpath
+import re
+
+from .errors import InvalidInputError
+
+PLUGIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
+CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+WORKSPACE_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,63}")
+SYSTEMD_UNIT = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.@-]{0,250}\.service")
+
+# A config dir at one of these would make root rewrite the owner and modes of the system itself.
+_SYSTEM_DIRECTORIES = frozenset(
+    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var"]
+)
+
+
+def validate_plugin_name(name: object) -> str:
+    """Return ``name`` if it may name a plugin directory; raise :class:`InvalidInputError` otherwise.
+
+    The platform accepts ``.`` and then deletes all plugins, so the pattern is stricter than the platform's.
+    """
+    if not isinstance(name, str) or not PLUGIN_NAME.fullmatch(name) or ".." in name:
+        raise InvalidInputError(
+            f"plugin name {name!r} is not allowed: use 1 to 128 characters of a-z, 0-9, '.', '_' and '-', "
+            "starting with a letter or digit and without '..'"
+        )
+    return name
+
+
+def validate_instance_id(instance_id: object) -> str:
+    """Return ``instance_id`` if it is an EC2 instance id; raise :class:`InvalidInputError` otherwise."""
+    if not isinstance(instance_id, str) or not INSTANCE_ID.fullmatch(instance_id):
+        raise InvalidInputError(f"{instance_id!r} is not an EC2 instance id: it must be 'i-' and 8 to 17 hexadecimal digits")
+    return instance_id
+
+
+def validate_container_name(name: object) -> str:
+    """Return ``name`` if Docker accepts it as a container name; raise :class:`InvalidInputError` otherwise."""
+    if not isinstance(name, str) or not CONTAINER_NAME.fullmatch(name):
+        raise InvalidInputError(f"{name!r} is not a container name: use letters, digits, '_', '.' and '-', starting with a letter or digit")
+    return name
+
+
+def validate_workspace_id(workspace_id: object) -> str:
+    """Return ``workspace_id`` if it can be one (the platform uses UUIDs); raise :class:`InvalidInputError` otherwise."""
+    if not isinstance(workspace_id, str) or not WORKSPACE_ID.fullmatch(workspace_id):
+        raise InvalidInputError(f"{workspace_id!r} is not a workspace id: use the UUID that the platform shows for the workspace")
+    return workspace_id
+
+
+def validate_systemd_unit(unit: object) -> str:
+    """Return ``unit`` if it names a systemd service; raise :class:`InvalidInputError` otherwise."""
+    if not isinstance(unit, str) or not SYSTEMD_UNIT.fullmatch(unit):
+        raise InvalidInputError(f"{unit!r} is not a systemd service: give its full name, for example 'hermes.service'")
+    return unit
+
+
+def validate_config_dir(path: object) -> str:
+    """Return ``path`` if it may be a workspace's config dir; raise :class:`InvalidInputError` otherwise."""
+    if (
+        not isinstance(path, str)
+        or not path.startswith("/")
+        or posixpath.normpath(path) != path
+        or path.startswith("//")
+        or any(ord(character) < 32 or ord(character) == 127 for character in path)
+        or path in _SYSTEM_DIRECTORIES
+    ):
+        raise InvalidInputError(
+            f"config dir {path!r} is not allowed: give an absolute, normalised path that is not a system directory, for example '/configs'"
+        )
+    return path

@@ -1,0 +1,14 @@
+"""Make the checkout importable as ``ansible_collections.molecule_ai.workspace`` (the path that ``tests/setup`` prepares)."""
+from __future__ import annotations
+
+import pathlib
+import sys
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+COLLECTIONS = REPOSITORY / ".cache" / "collections"
+LINK = COLLECTIONS / "ansible_collections" / "molecule_ai" / "workspace"
+
+if not LINK.exists():
+    LINK.parent.mkdir(parents=True, exist_ok=True)
+    LINK.symlink_to(REPOSITORY)
+sys.path.insert(0, str(COLLECTIONS))

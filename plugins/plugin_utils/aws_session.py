@@ -1,0 +1,160 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""AWS as the controller sees it: options, a botocore session, clients, and one sentence for everything that can go wrong.
+
+Options have the names of amazon.aws, so that nobody learns them twice. botocore is imported inside the functions: it costs 0.3 s,
+and each task's worker imports this file anew.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import typing as t
+
+from ansible.module_utils.basic import env_fallback
+
+from ..module_utils.errors import InvalidInputError, WorkspaceError
+
+if t.TYPE_CHECKING:
+    import botocore.client
+    import botocore.session
+
+DEFAULT_REGION = "us-east-2"
+"""The platform's default (its ``AWS_REGION``)."""
+
+AWS_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
+    "region": {"type": "str", "aliases": ["aws_region", "ec2_region"]},
+    "profile": {"type": "str", "aliases": ["aws_profile"]},
+    "access_key": {"type": "str", "no_log": False, "aliases": ["aws_access_key_id", "aws_access_key", "ec2_access_key"]},
+    "secret_key": {"type": "str", "no_log": True, "aliases": ["aws_secret_access_key", "aws_secret_key", "ec2_secret_key"]},
+    "session_token": {"type": "str", "no_log": True, "aliases": ["aws_session_token"]},
+    "endpoint_url": {"type": "str", "aliases": ["aws_endpoint_url", "ec2_url"]},
+    "aws_ca_bundle": {"type": "path", "fallback": (env_fallback, ["AWS_CA_BUNDLE"])},
+}
+"""For argument specs. Profile, keys and region of the environment (``AWS_*``) are botocore's own business and work without being named here."""
+
+
+class AwsError(WorkspaceError):
+    """AWS could not be asked, or refused the answer: nothing is known about the instance."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AwsOptions:
+    """Which AWS account, region and endpoint to ask, and with whose credentials. ``None``: botocore's usual chain decides."""
+
+    region: str | None = None
+    profile: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = dataclasses.field(default=None, repr=False)
+    session_token: str | None = dataclasses.field(default=None, repr=False)
+    endpoint_url: str | None = None
+    aws_ca_bundle: str | None = None
+
+    @classmethod
+    def from_parameters(cls, parameters: t.Mapping[str, t.Any]) -> AwsOptions:
+        """Pick the AWS options out of a task's validated arguments; empty values count as not given."""
+        return cls(**{field.name: parameters.get(field.name) or None for field in dataclasses.fields(cls)})
+
+
+def session(options: AwsOptions) -> botocore.session.Session:
+    """Return a botocore session with the options' profile or keys; credentials are resolved later, when they are first needed.
+
+    Raises :class:`InvalidInputError` for options that exclude each other and :class:`AwsError` when botocore is missing or the profile is unknown.
+    """
+    try:
+        import botocore.exceptions
+        import botocore.session
+    except ImportError as error:
+        raise AwsError("cannot ask AWS: the Python package 'boto3' is missing on the controller; install it with 'pip install boto3'") from error
+    if options.profile and (options.access_key or options.secret_key or options.session_token):
+        raise InvalidInputError("give either an AWS profile or AWS keys (access_key, secret_key, session_token), not both")
+    if bool(options.access_key) != bool(options.secret_key):
+        raise InvalidInputError("AWS keys need both access_key and secret_key")
+    if options.session_token and not options.access_key:
+        raise InvalidInputError("an AWS session_token needs access_key and secret_key beside it")
+    try:
+        made = botocore.session.Session(profile=options.profile)
+        if options.access_key:
+            made.set_credentials(options.access_key, options.secret_key, options.session_token)
+        # an unknown profile shows here, not at the first call
+        made.get_scoped_config()
+    except botocore.exceptions.BotoCoreError as error:
+        raise AwsError(sentence(error, "cannot read the AWS configuration")) from error
+    return made
+
+
+def region(options: AwsOptions, made: botocore.session.Session) -> str:
+    """The region: the option, else ``AWS_REGION``, ``AWS_DEFAULT_REGION`` or the profile's region, else the platform's default."""
+    return options.region or os.environ.get("AWS_REGION") or made.get_config_variable("region") or DEFAULT_REGION
+
+
+def client(
+    options: AwsOptions, service: str, *, endpoint_url: str | None = None, made: botocore.session.Session | None = None
+) -> botocore.client.BaseClient:
+    """Return a botocore client for ``service`` ("ec2", "ec2-instance-connect"); ``endpoint_url`` wins over the options' one.
+
+    ``made``: a session from :func:`session`, to resolve credentials once for several clients. Raises as :func:`session`.
+    """
+    made = made or session(options)
+    import botocore.config
+    import botocore.exceptions
+
+    try:
+        return made.create_client(
+            service,
+            region_name=region(options, made),
+            endpoint_url=endpoint_url or options.endpoint_url,
+            verify=options.aws_ca_bundle,
+            config=botocore.config.Config(
+                connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 5}, user_agent_extra="molecule_ai.workspace"
+            ),
+        )
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        raise AwsError(sentence(error, f"cannot make a client for AWS {service}")) from error
+
+
+_HINTS = {
+    "AuthFailure": "the access key is not known in this account and region",
+    "InvalidClientTokenId": "the access key is not known",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key, or the controller's clock is wrong",
+    "RequestExpired": "the credentials have expired or the controller's clock is wrong",
+    "ExpiredToken": "the temporary credentials have expired, get new ones",
+    "ExpiredTokenException": "the temporary credentials have expired, get new ones",
+    "UnauthorizedOperation": "the IAM identity lacks the permission for this call",
+    "AccessDenied": "the IAM identity lacks the permission for this call",
+    "AccessDeniedException": "the IAM identity lacks the permission for this call",
+    "RequestLimitExceeded": "AWS throttles this account, try again later",
+    "Throttling": "AWS throttles this account, try again later",
+    "ThrottlingException": "AWS throttles this account, try again later",
+}
+"""What to do, by error code. Where there is a hint, AWS's own text is left out: a signature error quotes the signed request, session token included."""
+
+
+def sentence(error: BaseException, what: str) -> str:
+    """One sentence for an error of botocore: ``what`` (for example "cannot look up EC2 instances"), the cause, what to do. Never a secret.
+
+    ``error`` may be any exception; botocore's own are explained.
+    """
+    import botocore.exceptions as e
+
+    if isinstance(error, e.ClientError):
+        details = error.response.get("Error", {})
+        code = str(details.get("Code", "an unknown error"))
+        request_id = error.response.get("ResponseMetadata", {}).get("RequestId")
+        hint = _HINTS.get(code) or _shortened(str(details.get("Message", "")))
+        return f"{what}: AWS answers {code}" + (f" ({hint})" if hint else "") + (f", request {request_id}" if request_id else "")
+    if isinstance(error, (e.NoCredentialsError, e.PartialCredentialsError)):
+        return f"{what}: no AWS credentials on the controller; set a profile, access_key and secret_key, or AWS_* in the environment"
+    if isinstance(error, (e.TokenRetrievalError, e.SSOError, e.CredentialRetrievalError)):
+        return f"{what}: the AWS credentials could not be obtained ({_shortened(str(error))}); for a profile with SSO log in again with 'aws sso login'"
+    if isinstance(error, (e.HTTPClientError, e.ConnectionError)):
+        return f"{what}: AWS cannot be reached ({_shortened(str(error))}); check region, endpoint_url, proxy and network"
+    return f"{what}: {_shortened(str(error)) or type(error).__name__}"
+
+
+def _shortened(message: str) -> str:
+    """The first line of a message without the kilobyte of encoded authorization failure, without its full stop, at most 300 characters."""
+    lines = re.split(r"\s*Encoded authorization failure message:|[\r\n]", message.strip(), maxsplit=1)
+    return lines[0].rstrip(". ")[:300]

@@ -1,0 +1,170 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Docker engine as the controller sees it: options, one client, and the three calls that the collection makes (list, inspect, restart).
+
+Options have the names, defaults and environment variables of community.docker, so that nobody learns them twice.
+The SDK is imported only when a client is made: an action plugin is loaded for every task, most of which never talk to an engine.
+"""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import typing as t
+
+from ansible.module_utils.basic import env_fallback
+from ansible.module_utils.common.parameters import AnsibleFallbackNotFound
+
+from ..module_utils.errors import InvalidInputError, WorkspaceError
+
+if t.TYPE_CHECKING:
+    from docker import DockerClient
+
+DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+DEFAULT_TIMEOUT = 60
+
+
+class EngineError(WorkspaceError):
+    """The engine could not be asked, or did not answer the question: nothing is known about the container."""
+
+
+class ContainerNotFoundError(EngineError):
+    """The engine answered, definitely: there is no such container."""
+
+
+def _certificate_fallback(file_name: str) -> str:
+    """The file that ``DOCKER_CERT_PATH`` implies (docker's own convention: ca.pem, cert.pem and key.pem in one directory)."""
+    directory = os.environ.get("DOCKER_CERT_PATH")
+    if not directory:
+        raise AnsibleFallbackNotFound
+    return os.path.join(directory, file_name)
+
+
+ENGINE_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
+    "docker_host": {"type": "str", "default": DEFAULT_DOCKER_HOST, "fallback": (env_fallback, ["DOCKER_HOST"]), "aliases": ["docker_url"]},
+    "tls": {"type": "bool", "default": False, "fallback": (env_fallback, ["DOCKER_TLS"])},
+    "validate_certs": {"type": "bool", "default": False, "fallback": (env_fallback, ["DOCKER_TLS_VERIFY"]), "aliases": ["tls_verify"]},
+    "ca_path": {"type": "path", "fallback": (_certificate_fallback, ["ca.pem"]), "aliases": ["ca_cert", "tls_ca_cert", "cacert_path"]},
+    "client_cert": {"type": "path", "fallback": (_certificate_fallback, ["cert.pem"]), "aliases": ["tls_client_cert", "cert_path"]},
+    "client_key": {"type": "path", "no_log": False, "fallback": (_certificate_fallback, ["key.pem"]), "aliases": ["tls_client_key", "key_path"]},
+    "api_version": {"type": "str", "default": "auto", "fallback": (env_fallback, ["DOCKER_API_VERSION"]), "aliases": ["docker_api_version"]},
+    "timeout": {"type": "int", "default": DEFAULT_TIMEOUT, "fallback": (env_fallback, ["DOCKER_TIMEOUT"])},
+}
+"""For argument specs. ``client_key`` is a path, not a key. There is no ``tls_hostname``: neither the SDK since 7.0 nor the docker CLI can honour it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineOptions:
+    """How to reach one Docker engine. ``timeout`` is in seconds."""
+
+    docker_host: str = DEFAULT_DOCKER_HOST
+    tls: bool = False
+    validate_certs: bool = False
+    ca_path: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    api_version: str = "auto"
+    timeout: int = DEFAULT_TIMEOUT
+
+    @classmethod
+    def from_parameters(cls, parameters: t.Mapping[str, t.Any]) -> EngineOptions:
+        """Pick the engine's options out of a task's validated arguments; what is absent or null takes its default."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: parameters[name] for name in names if parameters.get(name) is not None})
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the engine is reached over TLS, with or without verification."""
+        return self.tls or self.validate_certs or self.docker_host.startswith("https://")
+
+
+def connect(options: EngineOptions) -> DockerClient:
+    """Return a client that has already spoken with the engine (``api_version: auto`` asks for its version).
+
+    Raises :class:`EngineError` when the engine cannot be reached and :class:`InvalidInputError` for options that cannot work.
+    """
+    try:
+        import docker
+    except ImportError as error:
+        raise EngineError("cannot ask a Docker engine: the Python package 'docker' is missing on the controller; install it with 'pip install docker'") from error
+    if bool(options.client_cert) != bool(options.client_key):
+        raise InvalidInputError("a TLS client certificate needs both client_cert and client_key (or DOCKER_CERT_PATH with cert.pem and key.pem)")
+    base_url = options.docker_host
+    with engine_errors(options, "connect"):
+        tls: docker.tls.TLSConfig | bool = False
+        if options.uses_tls:
+            base_url = base_url.replace("tcp://", "https://", 1)
+            verify = options.validate_certs or not options.tls
+            certificate = (options.client_cert, options.client_key) if options.client_cert and options.client_key else None
+            tls = docker.tls.TLSConfig(client_cert=certificate, ca_cert=options.ca_path if verify else None, verify=verify)
+        return docker.DockerClient(
+            base_url=base_url,
+            version=options.api_version,
+            timeout=options.timeout,
+            tls=tls,
+            # the ssh command line honours the user's ssh configuration and agent, and spares a dependency on paramiko
+            use_ssh_client=base_url.startswith("ssh://"),
+        )
+
+
+def list_containers(client: DockerClient, options: EngineOptions) -> list[dict[str, t.Any]]:
+    """Every container of the engine, running or not, in one call; the engine's own JSON (``Names`` with a leading slash, ``State``, ``Status``)."""
+    with engine_errors(options, "list the containers"):
+        return client.api.containers(all=True)
+
+
+def inspect_container(client: DockerClient, options: EngineOptions, name: str) -> dict[str, t.Any]:
+    """The engine's ``inspect`` JSON of one container; raises :class:`ContainerNotFoundError` or :class:`EngineError`."""
+    with engine_errors(options, f"inspect container {name}", name):
+        return client.api.inspect_container(name)
+
+
+def restart_container(client: DockerClient, options: EngineOptions, name: str, stop_timeout: int = 10) -> None:
+    """Restart one container in place; ``stop_timeout`` seconds pass between SIGTERM and SIGKILL. Raises as :func:`inspect_container`."""
+    with engine_errors(options, f"restart container {name}", name):
+        client.api.restart(name, timeout=stop_timeout)
+
+
+@contextlib.contextmanager
+def engine_errors(options: EngineOptions, what: str, container: str | None = None) -> t.Iterator[None]:
+    """Turn whatever the SDK raises while it does ``what`` into one sentence.
+
+    Only a 404 about a container that was asked for by name is a definite no; everything else means "unknown".
+    """
+    import docker.errors
+    import requests
+
+    try:
+        yield
+    except docker.errors.NotFound as error:
+        if container is None:
+            raise EngineError(f"cannot {what}: the Docker engine at {options.docker_host} answers {_first_line(error.explanation or error)}") from error
+        raise ContainerNotFoundError(f"there is no container {container} on the Docker engine at {options.docker_host}") from error
+    except docker.errors.APIError as error:
+        raise EngineError(f"cannot {what}: the Docker engine at {options.docker_host} answers {_first_line(error.explanation or error)}") from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
+        raise EngineError(f"cannot {what}: no Docker engine answers at {options.docker_host} ({_root_cause(error)})") from error
+
+
+def _first_line(message: object) -> str:
+    """The first line of an engine's message, without its final full stop, at most 300 characters."""
+    lines = str(message).strip().splitlines()
+    return lines[0].rstrip(".")[:300] if lines else "with an error without a message"
+
+
+def _root_cause(error: BaseException) -> str:
+    """The operating system's word at the bottom of an error chain ("No such file or directory"), else the error's first line.
+
+    requests and urllib3 wrap a refused connection five times, with object addresses in the text.
+    """
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.strerror:
+            return current.strerror
+        nested = [argument for argument in current.args if isinstance(argument, BaseException)]
+        reason = getattr(current, "reason", None)
+        current = reason if isinstance(reason, BaseException) else nested[0] if nested else current.__cause__ or current.__context__
+    return _first_line(error)

@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import typing as t
 
-from ansible.module_utils.basic import env_fallback
-from ansible.module_utils.common.parameters import AnsibleFallbackNotFound
-
+from ..module_utils.engine_arguments import DEFAULT_DOCKER_HOST, DEFAULT_TIMEOUT
+from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC as ENGINE_ARGUMENT_SPEC  # offered to the actions from here, beside what acts on it
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 
 if t.TYPE_CHECKING:
     from docker import DockerClient
-
-DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
-DEFAULT_TIMEOUT = 60
 
 
 class EngineError(WorkspaceError):
@@ -31,27 +26,6 @@ class EngineError(WorkspaceError):
 
 class ContainerNotFoundError(EngineError):
     """The engine answered, definitely: there is no such container."""
-
-
-def _certificate_fallback(file_name: str) -> str:
-    """The file that ``DOCKER_CERT_PATH`` implies (docker's own convention: ca.pem, cert.pem and key.pem in one directory)."""
-    directory = os.environ.get("DOCKER_CERT_PATH")
-    if not directory:
-        raise AnsibleFallbackNotFound
-    return os.path.join(directory, file_name)
-
-
-ENGINE_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
-    "docker_host": {"type": "str", "default": DEFAULT_DOCKER_HOST, "fallback": (env_fallback, ["DOCKER_HOST"]), "aliases": ["docker_url"]},
-    "tls": {"type": "bool", "default": False, "fallback": (env_fallback, ["DOCKER_TLS"])},
-    "validate_certs": {"type": "bool", "default": False, "fallback": (env_fallback, ["DOCKER_TLS_VERIFY"]), "aliases": ["tls_verify"]},
-    "ca_path": {"type": "path", "fallback": (_certificate_fallback, ["ca.pem"]), "aliases": ["ca_cert", "tls_ca_cert", "cacert_path"]},
-    "client_cert": {"type": "path", "fallback": (_certificate_fallback, ["cert.pem"]), "aliases": ["tls_client_cert", "cert_path"]},
-    "client_key": {"type": "path", "no_log": False, "fallback": (_certificate_fallback, ["key.pem"]), "aliases": ["tls_client_key", "key_path"]},
-    "api_version": {"type": "str", "default": "auto", "fallback": (env_fallback, ["DOCKER_API_VERSION"]), "aliases": ["docker_api_version"]},
-    "timeout": {"type": "int", "default": DEFAULT_TIMEOUT, "fallback": (env_fallback, ["DOCKER_TIMEOUT"])},
-}
-"""For argument specs. ``client_key`` is a path, not a key. There is no ``tls_hostname``: neither the SDK since 7.0 nor the docker CLI can honour it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,14 +34,6 @@ NEVER_RESTARTED = {
     "external": "restart it where it runs",
 }
 
-PLATFORM_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
-    "platform_url": {"type": "str"},
-    "platform_token": {"type": "str", "no_log": True},
-    "platform_org_id": {"type": "str"},
-    "platform_validate_certs": {"type": "bool", "default": True},
-    "platform_ca_path": {"type": "path"},
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class PlatformOptions:

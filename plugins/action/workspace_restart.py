@@ -1,0 +1,56 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller half of ``workspace_restart``: options in, ``plugin_utils.restart`` does it, result out."""
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
+from ..module_utils.errors import WorkspaceError
+from ..module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE
+from ..plugin_utils import restart
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller; asks the workspace through its own connection."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return the task's result; every failure is one sentence."""
+        self._supports_check_mode = True
+        self._supports_async = False
+        result = super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        backend = self._backend(task_vars)
+        self._take_engine_from(backend.get("connection") or {})
+        _validation, parameters = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE)
+
+        def remote(request: dict[str, t.Any]) -> dict[str, t.Any]:
+            answer = self._execute_module(module_name="molecule_ai.workspace.workspace_restart", module_args={"_request": request}, task_vars=task_vars)
+            if answer.get("failed") or "result" not in answer:
+                raise WorkspaceError(str(answer.get("msg") or "the workspace gave no answer that can be read"))
+            return dict(answer["result"])
+
+        try:
+            result.update(restart.run(parameters, backend, remote, self._task.check_mode))
+        except WorkspaceError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return result
+
+    def _backend(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """The fact ``workspace_backend`` of this host, or nothing."""
+        fact = task_vars.get("workspace_backend") or (task_vars.get("ansible_facts") or {}).get("workspace_backend")
+        return self._templar.template(fact) or {}
+
+    def _take_engine_from(self, connection: dict[str, t.Any]) -> None:
+        """The engine that the workspace was found on is the one that restarts it, unless the task names another."""
+        self._task.args = dict(self._task.args)
+        for option, specification in ENGINE_ARGUMENT_SPEC.items():
+            known = connection.get(f"ansible_docker_{option}")
+            if known is not None and not any(name in self._task.args for name in [option, *specification.get("aliases", [])]):
+                self._task.args[option] = known

@@ -8,7 +8,7 @@ The same logic serves the Docker SDK on the controller and the docker program on
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Mapping, Optional, Protocol
+from typing import Any, Callable, Mapping, Protocol
 
 from .errors import WorkspaceError
 
@@ -44,7 +44,7 @@ class ContainerReadiness:
         self._started_before = started_before
         self._settle = settle
         self._started_at = started_before
-        self._stable_since: Optional[float] = None
+        self._stable_since: float | None = None
         self._starts = 0
         self._missing = "it has not started again"
 

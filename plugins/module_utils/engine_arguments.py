@@ -8,7 +8,8 @@ Names, defaults and environment variables are community.docker's, so that nobody
 from __future__ import annotations
 
 import os
-from typing import Any, Dict
+import pathlib
+from typing import Any
 
 from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.errors import AnsibleFallbackNotFound
@@ -22,11 +23,11 @@ def _certificate_fallback(file_name: str) -> str:
     directory = os.environ.get("DOCKER_CERT_PATH")
     if not directory:
         raise AnsibleFallbackNotFound
-    return os.path.join(directory, file_name)
+    return str(pathlib.Path(directory) / file_name)
 
 
 # ``client_key`` is a path, not a key. There is no ``tls_hostname``: neither the SDK since 7.0 nor the docker CLI can honour it.
-ENGINE_ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = {
+ENGINE_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "docker_host": {"type": "str", "default": DEFAULT_DOCKER_HOST, "fallback": (env_fallback, ["DOCKER_HOST"]), "aliases": ["docker_url"]},
     "tls": {"type": "bool", "default": False, "fallback": (env_fallback, ["DOCKER_TLS"])},
     "validate_certs": {"type": "bool", "default": False, "fallback": (env_fallback, ["DOCKER_TLS_VERIFY"]), "aliases": ["tls_verify"]},

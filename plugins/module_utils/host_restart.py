@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+from typing import Any, Callable, Mapping
 
 from . import plugin_request
 from .container_readiness import STILL_PENDING, ContainerReadiness, Readiness, wait_until_ready
@@ -34,17 +34,16 @@ class Programs:
     def __init__(self, path: str = SAFE_PATH) -> None:
         self._path = path
 
-    def run(self, program: str, arguments: List[str], what: str, timeout: float = _ANSWER_TIMEOUT) -> str:
+    def run(self, program: str, arguments: list[str], what: str, timeout: float = _ANSWER_TIMEOUT) -> str:
         """Return the program's standard output; raise :class:`WorkspaceError` (``cannot <what>: ...``) if it is missing, fails or hangs."""
         executable = shutil.which(program, path=self._path)
         if executable is None:
             raise WorkspaceError(f"cannot {what}: there is no {program} program on this host (looked in {self._path})")
         try:
-            done = subprocess.run(
-                [executable] + arguments,
+            done = subprocess.run(  # noqa: S603 - a list without a shell; names are checked before they come here
+                [executable, *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 env=dict(os.environ, PATH=self._path, LC_ALL="C"),
                 timeout=timeout,
                 check=False,
@@ -125,14 +124,14 @@ class ServiceReadiness:
         self._invocation_before = invocation_before
         self._invocation = invocation_before
         self._settle = settle
-        self._stable_since: Optional[float] = None
+        self._stable_since: float | None = None
         self._state = "unknown"
         self.started_at = ""
 
     def observe(self, state: Mapping[str, Any], now: float) -> bool:
         """Take the service's properties seen at ``now`` (monotonic seconds); raise :class:`WorkspaceError` when systemd has given it up."""
         invocation = state.get("InvocationID", "")
-        self._state = "{0} ({1})".format(state.get("ActiveState"), state.get("SubState"))
+        self._state = "{} ({})".format(state.get("ActiveState"), state.get("SubState"))
         if invocation == self._invocation_before:
             self._stable_since = None
             return False
@@ -159,7 +158,7 @@ class ServiceReadiness:
         )
 
 
-def restart(request: Mapping[str, Any], programs: Optional[Programs] = None, wait: Callable[..., float] = wait_until_ready) -> Dict[str, Any]:
+def restart(request: Mapping[str, Any], programs: Programs | None = None, wait: Callable[..., float] = wait_until_ready) -> dict[str, Any]:
     """Restart the runtime if a receipt asks for it (or ``force``), wait until it is back, and confirm the receipts.
 
     ``request``: ``version`` 1, ``operation`` ``restart_host``, ``config_dir``, ``container`` or ``unit``, and ``force``, ``dry_run`` (bool),
@@ -170,7 +169,7 @@ def restart(request: Mapping[str, Any], programs: Optional[Programs] = None, wai
     target = _target(request, programs or Programs())
     common = {"version": request["version"], "config_dir": request["config_dir"]}
     pending = plugin_request.handle(dict(common, operation="pending_restarts"))["restart_pending"]
-    result: Dict[str, Any] = {
+    result: dict[str, Any] = {
         "needed": bool(pending or request["force"]),
         "restarted": False,
         "waited": 0.0,
@@ -191,7 +190,7 @@ def restart(request: Mapping[str, Any], programs: Optional[Programs] = None, wai
     return result
 
 
-def _target(request: Mapping[str, Any], programs: Programs) -> Union[ContainerTarget, ServiceTarget]:
+def _target(request: Mapping[str, Any], programs: Programs) -> ContainerTarget | ServiceTarget:
     """The one thing to restart; raises :class:`InvalidInputError` when the request names none or an impossible one."""
     if request.get("unit"):
         return ServiceTarget(request["unit"], programs)

@@ -4,11 +4,11 @@
 """The options of ``workspace_restart``: one specification for its two halves, the action (which acts on them) and the module (which documents them)."""
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 from .engine_arguments import ENGINE_ARGUMENT_SPEC
 
-PLATFORM_ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = {
+PLATFORM_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "platform_url": {"type": "str"},
     "platform_token": {"type": "str", "no_log": True},
     "platform_org_id": {"type": "str"},
@@ -16,7 +16,7 @@ PLATFORM_ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = {
     "platform_ca_path": {"type": "path"},
 }
 
-ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = dict(
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
     ENGINE_ARGUMENT_SPEC,
     **PLATFORM_ARGUMENT_SPEC,
     method={"type": "str", "choices": ["in_place", "platform", "none"], "default": "in_place"},
@@ -32,4 +32,4 @@ ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = dict(
     stop_timeout={"type": "int", "default": 10},
 )
 
-MUTUALLY_EXCLUSIVE: List[List[str]] = [["container", "unit"]]
+MUTUALLY_EXCLUSIVE: list[list[str]] = [["container", "unit"]]

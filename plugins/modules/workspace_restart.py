@@ -223,7 +223,6 @@ awaiting_confirmation:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import host_restart, plugin_request
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE

@@ -26,6 +26,8 @@ IN_PLACE_TIMEOUT = 120
 # On the SaaS a restart terminates the instance and provisions another one.
 PLATFORM_TIMEOUT = 900
 
+_LOOK_UP = "run molecule_ai.workspace.workspace_backend_facts before"
+
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
@@ -43,13 +45,13 @@ class Runtime:
         fact = backend or {}
         tier = parameters.get("tier") or fact.get("tier")
         if tier is None:
-            raise InvalidInputError("which runtime is to be restarted is not known: run molecule_ai.workspace.workspace_backend_facts before, or give tier and config_dir")
+            raise InvalidInputError(f"which runtime is to be restarted is not known: {_LOOK_UP}, or give tier and config_dir")
         if tier in ("external", "none"):
             default = "it runs somewhere else" if tier == "external" else "it has no running backend"
             raise WorkspaceError(f"this workspace cannot be restarted from here: {fact.get('reason') or default}")
         config_dir = parameters.get("config_dir") or fact.get("config_dir")
         if not config_dir:
-            raise InvalidInputError("where the runtime's configuration lies is not known: run molecule_ai.workspace.workspace_backend_facts before, or give config_dir")
+            raise InvalidInputError(f"where the runtime's configuration lies is not known: {_LOOK_UP}, or give config_dir")
         target = fact.get("restart") or {}
         if parameters.get("container") or parameters.get("unit"):
             target = parameters
@@ -76,7 +78,7 @@ class Method(abc.ABC):
     def run(self, check_mode: bool) -> dict[str, t.Any]:
         """Do it, or in check mode only say what would be done; raises :class:`WorkspaceError`."""
 
-    def _result(self, **known: t.Any) -> dict[str, t.Any]:
+    def _result(self, **known: object) -> dict[str, t.Any]:
         return {
             "changed": False,
             "method": self._parameters["method"],
@@ -89,7 +91,7 @@ class Method(abc.ABC):
             **known,
         }
 
-    def _request(self, operation: str, **more: t.Any) -> dict[str, t.Any]:
+    def _request(self, operation: str, **more: object) -> dict[str, t.Any]:
         return {"version": REQUEST_VERSION, "operation": operation, "config_dir": self._runtime.config_dir, **more}
 
     def _pending(self) -> dict[str, str]:

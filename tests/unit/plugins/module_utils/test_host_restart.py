@@ -74,7 +74,9 @@ def inspected(started: str, **more: t.Any) -> str:
 
 
 def service(invocation: str, active: str = "active", load: str = "loaded", status: int = 0) -> str:
-    return f"LoadState={load}\nActiveState={active}\nSubState=running\nInvocationID={invocation}\nActiveEnterTimestamp=Fri {invocation}\nExecMainStatus={status}\n"
+    state = {"LoadState": load, "ActiveState": active, "SubState": "running", "ExecMainStatus": status}
+    times = {"InvocationID": invocation, "ActiveEnterTimestamp": f"Fri {invocation}"}
+    return "".join(f"{name}={value}\n" for name, value in {**state, **times}.items())
 
 
 @pytest.fixture

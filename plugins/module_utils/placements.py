@@ -3,11 +3,34 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the runtime's standard adapter made of a plugin at start, and how exactly that is taken away again.
 
-The platform never removes any of it, so an upgrade would keep the old rules and skills and an uninstall would leave them active.
+At every start the adapter appends the plugin's rules and fragments to ``CLAUDE.md``, copies skills, hooks and commands, and merges
+``settings-fragment.json`` into ``.claude/settings.json`` (the platform's ``plugins_registry/builtins.py``). Nothing on the platform ever
+removes that: an upgrade keeps the old rules and skills, an uninstall leaves all of it active. We remove, found from the old plugin
+tree itself, what equals what that tree would have placed. What a person changed since, and what another live plugin places too, stays
+and is reported. An upgrade removes *all* of the old version, also what the new one places again: the adapter skips what it finds.
+
+What a plugin's own adapter or its ``setup.sh`` did is unknown to us and stays.
 """
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Sequence
+import errno
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from . import directory_files as files
+from . import placed_files, placed_settings, placed_text
+from .directory_files import LeaveAlone
+from .errors import WorkspaceError
+from .placed_files import CHANGED, Report
+
+MEMORY_FILE = "CLAUDE.md"
+CLAUDE_DIRECTORY = ".claude"
+SETTINGS_FILE = "settings.json"
+FRAGMENT_FILE = "settings-fragment.json"
+MAX_TEXT_BYTES = 8 * 1024 * 1024
+_ATTEMPTS = 3
+
+# Given the bytes of a file, the bytes to put there (None: remove the file), or the same bytes for "nothing to do", and what to report.
+_Rewrite = Callable[[bytes], Tuple[Optional[bytes], List[str], List[Tuple[str, str]]]]
 
 
 def find_and_remove(
@@ -32,7 +55,172 @@ def find_and_remove(
     ``CLAUDE.md: rule guidelines.md``, ``skills/helper/SKILL.md``, ``.claude/hooks/x.sh``,
     ``.claude/settings.json: hooks.PreToolUse[Bash] ${CLAUDE_DIR}/hooks/x.sh``.
 
-    Raises :class:`WorkspaceError` when something is unreadable in a way that makes it impossible to know.
-    Idempotent: after a crash, running it again removes the rest and reports nothing wrong.
+    ``CLAUDE.md`` is removed when nothing but white space remains of it (then the runtime had made it), ``settings.json`` when it is
+    ``{}``, and emptied directories unless only another user could make them again. Text of a person stays byte for byte; the line
+    end that the adapter adds to a last line without one stays too, because nobody can tell it from the person's.
+
+    Idempotent: after a crash, running it again removes the rest and reports nothing wrong, because each step looks only at what is
+    there now. Settings go before the hooks that they name, so that a running agent never calls a hook that is gone.
+
+    A file that is a link, huge or broken is left alone and reported, so that an uninstall can finish. Raises
+    :class:`WorkspaceError` when something cannot be read or removed at all.
     """
-    return {"removed": [], "kept": []}
+    if staging_fd is None and not dry_run:
+        raise ValueError("staging_fd is needed unless dry_run is set")
+    report = Report(dry_run)
+    others = {name: other_fd for name, other_fd in (other_plugin_fds or {}).items() if name != plugin_name}
+    try:
+        _remove_from_claude_directory(config_fd, old_plugin_fd, claude_directories, staging_fd, others, report)
+        placed_files.remove_skills(config_fd, old_plugin_fd, others, report)
+        _remove_texts(config_fd, old_plugin_fd, plugin_name, staging_fd, report)
+    except OSError as error:
+        raise WorkspaceError(
+            f"what the runtime placed of plugin {plugin_name} could not be removed completely ({error.strerror}): "
+            "check the disk of the workspace and run again"
+        ) from error
+    return report.as_data()
+
+
+def _remove_from_claude_directory(
+    config_fd: int, plugin_fd: int, claude_directories: Sequence[str], staging_fd: Optional[int], others: Mapping[str, int], report: Report
+) -> None:
+    with placed_files.Directories() as directories:
+        try:
+            claude_fd = directories.open(config_fd, CLAUDE_DIRECTORY, CLAUDE_DIRECTORY)
+        except LeaveAlone as reason:
+            if any(files.exists(plugin_fd, name) for name in ("hooks", "commands", FRAGMENT_FILE)):
+                report.keep(CLAUDE_DIRECTORY, str(reason))
+            return
+        if claude_fd is None:
+            return
+        _remove_settings(claude_fd, plugin_fd, claude_directories, staging_fd, others, report)
+        placed_files.remove_copies(claude_fd, plugin_fd, "hooks", lambda _name: True, others, report)
+        placed_files.remove_copies(claude_fd, plugin_fd, "commands", placed_text.is_markdown, others, report)
+    placed_files.remove_container(config_fd, CLAUDE_DIRECTORY, CLAUDE_DIRECTORY, report)
+
+
+def _remove_settings(
+    claude_fd: int, plugin_fd: int, claude_directories: Sequence[str], staging_fd: Optional[int], others: Mapping[str, int], report: Report
+) -> None:
+    fragment = _fragment(plugin_fd, "the plugin's")
+    if fragment is None:
+        return
+    found = {name: _fragment(other_fd, f"plugin {name}'s") for name, other_fd in others.items()}
+    other_fragments = {name: other for name, other in found.items() if other is not None}
+
+    def rewrite(content: bytes) -> Tuple[Optional[bytes], List[str], List[Tuple[str, str]]]:
+        try:
+            settings, style = placed_settings.parse(content.decode("utf-8"))
+            removal = placed_settings.remove_fragment(settings, fragment, claude_directories, other_fragments)
+            if removal.settings == settings:
+                return content, removal.removed, removal.kept
+            new_content = placed_settings.serialise(removal.settings, style) if removal.settings else None
+        except UnicodeDecodeError as error:
+            raise LeaveAlone("is not UTF-8 text") from error
+        except RecursionError as error:
+            raise LeaveAlone("is nested too deeply") from error
+        except placed_settings.UnusableSettings as error:
+            raise LeaveAlone(str(error)) from error
+        return new_content, removal.removed, removal.kept
+
+    _rewrite_file(claude_fd, SETTINGS_FILE, f"{CLAUDE_DIRECTORY}/{SETTINGS_FILE}", rewrite, staging_fd, report, expected=True)
+
+
+def _fragment(plugin_fd: int, whose: str) -> Optional[Dict[str, Any]]:
+    """Return a plugin's settings fragment; None when it has none that the adapter could have merged."""
+    try:
+        opened = files.read_file(plugin_fd, FRAGMENT_FILE, f"{whose} {FRAGMENT_FILE}", MAX_TEXT_BYTES)
+        return None if opened is None else placed_settings.parse_fragment(opened.content.decode("utf-8"))
+    except (LeaveAlone, UnicodeDecodeError):
+        return None
+
+
+def _remove_texts(config_fd: int, plugin_fd: int, plugin_name: str, staging_fd: Optional[int], report: Report) -> None:
+    with placed_files.Directories() as directories:
+        sources = _text_sources(directories, plugin_fd, plugin_name)
+
+        def content_of(header: str) -> Optional[str]:
+            source = sources.get(header)
+            try:
+                opened = None if source is None else files.read_file(source[0], source[1], f"the plugin's {source[1]}", MAX_TEXT_BYTES)
+            except LeaveAlone:
+                return None
+            return None if opened is None else opened.content.decode("utf-8", "surrogateescape")
+
+        def rewrite(content: bytes) -> Tuple[Optional[bytes], List[str], List[Tuple[str, str]]]:
+            if b"\0" in content:
+                raise LeaveAlone("is a binary file")
+            cut = placed_text.cut_blocks(content.decode("utf-8", "surrogateescape"), plugin_name, content_of)
+            removed = ["{} {}".format(*placed_text.split_header(header)) for header in cut.removed]
+            kept = [("", _why_kept(header, header in sources)) for header in cut.changed]
+            if removed and not cut.text.strip():
+                return None, removed, kept
+            return cut.text.encode("utf-8", "surrogateescape"), removed, kept
+
+        _rewrite_file(config_fd, MEMORY_FILE, MEMORY_FILE, rewrite, staging_fd, report, expected=bool(sources))
+
+
+def _why_kept(header: str, has_source: bool) -> str:
+    if not has_source:
+        return f"the text below '{header}' is not from this version of the plugin"
+    return f"the text below '{header}' was {CHANGED} (the runtime adds a plugin's text only where its first header is missing)"
+
+
+def _text_sources(directories: placed_files.Directories, plugin_fd: int, plugin_name: str) -> Dict[str, Tuple[int, str]]:
+    """Return header line -> (directory, file name) for each rule and fragment of the plugin."""
+    sources = {}
+    try:
+        rules_fd = directories.open(plugin_fd, "rules", "the plugin's directory rules")
+    except LeaveAlone:
+        rules_fd = None
+    for name in files.list_directory(rules_fd, "the plugin's directory rules") if rules_fd is not None else ():
+        if placed_text.is_markdown(name) and files.is_file(rules_fd, name):
+            sources[placed_text.header(plugin_name, "rule", name)] = (rules_fd, name)
+    for name in files.list_directory(plugin_fd, f"the directory of plugin {plugin_name}"):
+        if placed_text.is_fragment(name) and files.is_file(plugin_fd, name):
+            sources[placed_text.header(plugin_name, "fragment", name)] = (plugin_fd, name)
+    return sources
+
+
+def _rewrite_file(
+    parent_fd: int, name: str, label: str, rewrite: _Rewrite, staging_fd: Optional[int], report: Report, *, expected: bool
+) -> None:
+    """Replace a file of the config dir by what ``rewrite`` makes of it, unless somebody writes it at the same time.
+
+    With ``expected`` a file that cannot be looked at is reported; without, the plugin has nothing to find in it.
+    """
+    for _attempt in range(_ATTEMPTS):
+        try:
+            opened = files.read_file(parent_fd, name, label, MAX_TEXT_BYTES)
+            if opened is None:
+                return
+            content, removed, kept = rewrite(opened.content)
+            done = report.dry_run or content == opened.content or _replace(parent_fd, name, label, content, opened, staging_fd)
+        except LeaveAlone as reason:
+            if expected:
+                report.keep(label, f"{reason}; it was left as it is")
+            return
+        if done:
+            for entry in removed:
+                report.remove(f"{label}: {entry}")
+            for entry, reason_text in kept:
+                report.keep(f"{label}: {entry}" if entry else label, reason_text)
+            return
+    report.keep(label, "changes while we work; run again")
+
+
+def _replace(
+    parent_fd: int, name: str, label: str, content: Optional[bytes], opened: files.OpenedFile, staging_fd: Optional[int]
+) -> bool:
+    """Put the new content in place, or remove the file for None; False when the file is no longer the one that was read."""
+    if content is None:
+        if not files.unchanged(parent_fd, name, opened.status):
+            return False
+        files.remove_file(parent_fd, name, label)
+        return True
+    try:
+        return files.replace_file(parent_fd, name, content, opened.status, staging_fd)
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.EXDEV):  # a mount point of its own: nothing can be renamed over it
+            raise LeaveAlone(f"cannot be replaced ({error.strerror})") from error
+        raise

@@ -1,0 +1,78 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection variables that reach a workspace of each tier. Only what is known, and never a secret: facts enter caches and logs."""
+from __future__ import annotations
+
+import typing as t
+
+from ..module_utils.errors import InvalidInputError
+from .backend import Backend
+from .docker_engine import EngineOptions
+
+INTERPRETER = "python3"
+"""A name, found on the workspace's PATH. It spares Ansible's interpreter discovery, which is a round trip per host."""
+
+
+def for_backend(backend: Backend, engine: EngineOptions, *, region: str | None, profile: str | None, os_user: str) -> dict[str, t.Any]:
+    """The variables for one backend; empty for tiers that nothing connects to. Raises :class:`InvalidInputError` as :func:`docker`."""
+    if backend.tier == "docker":
+        return docker(str(backend.container), str(backend.config_dir), engine)
+    if backend.tier == "eic":
+        return eic(str(backend.instance_id), region=region, profile=profile, private_address=backend.private_address, os_user=os_user)
+    return {}
+
+
+def docker(container: str, config_dir: str, engine: EngineOptions) -> dict[str, t.Any]:
+    """Into the container, as root.
+
+    The root may be read-only, and /tmp missing, or small and noexec. Ansible's remote temporary directory is therefore ours, on the config volume,
+    and Python's, where a pipelined module unpacks itself, is the memory that Docker mounts into every container; if it is not there, Python takes /tmp.
+
+    Raises :class:`InvalidInputError` when a TLS path has a blank (the connection plugin splits its arguments there).
+    """
+    variables: dict[str, t.Any] = {
+        "ansible_host": container,
+        "ansible_user": "root",
+        "ansible_become": False,
+        "ansible_pipelining": True,
+        "ansible_remote_tmp": f"{config_dir}/.molecule_ai/tmp",
+        "ansible_python_interpreter": INTERPRETER,
+        "ansible_docker_extra_env": {"TMPDIR": "/dev/shm"},
+    }
+    if engine.uses_tls or engine.docker_host.startswith("ssh://"):
+        # docker_api cannot half-close a TLS stream and needs paramiko for ssh, so these engines are reached by the docker command line.
+        return {"ansible_connection": "community.docker.docker", "ansible_docker_extra_args": _command_line_arguments(engine), **variables}
+    variables["ansible_docker_docker_host"] = engine.docker_host
+    if engine.api_version != "auto":
+        variables["ansible_docker_api_version"] = engine.api_version
+    return {"ansible_connection": "community.docker.docker_api", **variables}
+
+
+def eic(instance_id: str, *, region: str | None, profile: str | None, private_address: str | None, os_user: str) -> dict[str, t.Any]:
+    """Onto the EC2 host, as its login user with sudo."""
+    known = {"ansible_eic_region": region, "ansible_eic_profile": profile, "ansible_eic_private_address": private_address}
+    return {
+        "ansible_connection": "molecule_ai.workspace.eic",
+        "ansible_host": instance_id,
+        "ansible_user": os_user,
+        "ansible_become": True,
+        "ansible_become_method": "ansible.builtin.sudo",
+        "ansible_pipelining": True,
+        "ansible_python_interpreter": INTERPRETER,
+        "ansible_eic_instance_id": instance_id,
+        **{name: value for name, value in known.items() if value},
+    }
+
+
+def _command_line_arguments(engine: EngineOptions) -> str:
+    """The engine's options as global options of the docker command line, in one string that is split at blanks."""
+    arguments = [f"--host={engine.docker_host.replace('https://', 'tcp://', 1)}"]
+    if engine.uses_tls:
+        arguments.append("--tlsverify" if engine.validate_certs or not engine.tls else "--tls")
+        files = {"--tlscacert": engine.ca_path, "--tlscert": engine.client_cert, "--tlskey": engine.client_key}
+        arguments += [f"{option}={path}" for option, path in files.items() if path]
+    for argument in arguments:
+        if any(character.isspace() for character in argument):
+            raise InvalidInputError(f"{argument!r} has a blank, which the connection plugin for TLS engines cannot pass on; use a path without blanks")
+    return " ".join(arguments)

@@ -1,0 +1,77 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workspace instances as EC2 shows them, in bulk.
+
+The platform tags its instances: ``WorkspaceID``, ``Role=workspace``, ``OrgID``, ``Runtime`` (tenants have ``Role=tenant``).
+No answer of the platform's API has the instance id, so these tags are how a tool learns it.
+"""
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from . import aws_session
+
+if t.TYPE_CHECKING:
+    import botocore.client
+
+VALUES_PER_FILTER = 200
+"""EC2's limit of values in one filter."""
+
+LIVE_STATES = frozenset({"pending", "running"})
+"""States of an instance that is the workspace, or is just becoming it; a stopped or terminated one is not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """One EC2 instance. A tag that is not there is an empty string; ``private_address`` is IPv4 where there is one, else IPv6."""
+
+    instance_id: str
+    state: str
+    workspace_id: str = ""
+    runtime: str = ""
+    role: str = ""
+    private_address: str | None = None
+
+    @classmethod
+    def from_description(cls, description: t.Mapping[str, t.Any]) -> Instance:
+        """From one entry of ``Reservations[].Instances[]`` in an answer of DescribeInstances."""
+        tags = {tag["Key"]: tag.get("Value", "") for tag in description.get("Tags", [])}
+        addresses = [address["Ipv6Address"] for interface in description.get("NetworkInterfaces", []) for address in interface.get("Ipv6Addresses", [])]
+        return cls(
+            instance_id=description["InstanceId"],
+            state=description["State"]["Name"],
+            workspace_id=tags.get("WorkspaceID", ""),
+            runtime=tags.get("Runtime", ""),
+            role=tags.get("Role", ""),
+            private_address=description.get("PrivateIpAddress") or description.get("Ipv6Address") or next(iter(addresses), None),
+        )
+
+
+def find_by_workspace_ids(client: botocore.client.BaseClient, workspace_ids: t.Sequence[str]) -> list[Instance]:
+    """The instances, in any state, that are tagged as workspaces with one of these ids; raises :class:`aws_session.AwsError`."""
+    return _describe(client, "tag:WorkspaceID", workspace_ids, [{"Name": "tag:Role", "Values": ["workspace"]}])
+
+
+def find_by_instance_ids(client: botocore.client.BaseClient, instance_ids: t.Sequence[str]) -> list[Instance]:
+    """Those of these instances that exist, in any state; raises :class:`aws_session.AwsError`.
+
+    A filter, because asking with ``InstanceIds`` fails as a whole when one of them does not exist.
+    """
+    return _describe(client, "instance-id", instance_ids, [])
+
+
+def _describe(client: botocore.client.BaseClient, name: str, values: t.Sequence[str], further: list[dict[str, t.Any]]) -> list[Instance]:
+    """All pages of DescribeInstances with the filter ``name`` = any of ``values``, and the ``further`` filters."""
+    import botocore.exceptions
+
+    found: list[Instance] = []
+    try:
+        for start in range(0, len(values), VALUES_PER_FILTER):
+            filters = [{"Name": name, "Values": list(values[start : start + VALUES_PER_FILTER])}, *further]
+            for page in client.get_paginator("describe_instances").paginate(Filters=filters, PaginationConfig={"PageSize": 1000}):
+                found += [Instance.from_description(instance) for reservation in page["Reservations"] for instance in reservation["Instances"]]
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise aws_session.AwsError(aws_session.sentence(error, f"cannot look up EC2 instances in {client.meta.region_name}")) from error
+    return found

@@ -9,8 +9,8 @@ port 22. Its Docker engine is the socket ``<engine_sockets>/<instance id>/docker
 from __future__ import annotations
 
 import io
-import os
 import pathlib
+import re
 import secrets
 import tarfile
 import time
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from .world import World, new_instance
 
 LABEL = "molecule.lab"
+AGENT = 1000
 STARTS_DIRECTORY = "/var/lib/molecule-runtime"
 RUNTIME_COMMAND = ["/usr/local/lib/molecule-lab/molecule-runtime"]
 HOST_COMMAND = ["/usr/local/lib/molecule-lab/molecule-host"]
@@ -37,9 +38,9 @@ def create_workspace(engine: docker.DockerClient, world: World, workspace: dict[
     """Create the container (and, if new, the volumes) of a workspace of kind ``docker``; start it unless the world wants it stopped."""
     container = _create_runtime(
         engine, world, name=workspace["container"], workspace=workspace, config_volume=workspace["config_volume"], starts_volume=workspace["starts_volume"],
-        read_only=workspace["read_only"], health_check=workspace["health_check"], copy_ownership=True,
+        read_only=workspace["read_only"], health_check=workspace["health_check"],
     )
-    _seed(container, workspace)
+    provision(container, workspace, owner=AGENT)
     if start and not workspace["stopped"]:
         container.start()
 
@@ -47,20 +48,17 @@ def create_workspace(engine: docker.DockerClient, world: World, workspace: dict[
 def create_instance(engine: docker.DockerClient, world: World, instance: dict[str, Any], workspace: dict[str, Any]) -> None:
     """Create and start an EC2 instance for ``workspace``: new host keys (public halves go to ``instance["host_keys"]``), host, runtime."""
     instance_id = instance["instance_id"]
-    keys = pathlib.Path(world.data["key_store"]) / instance_id
-    sockets = pathlib.Path(world.data["engine_sockets"]) / instance_id
-    for directory in (keys, sockets):
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o755)
+    keys, sockets = prepare_directories(world, instance_id)
+    hostname = "ip-" + instance["private_ip"].replace(".", "-")
     host = engine.containers.create(
         world.data["image"],
         command=HOST_COMMAND,
         name=instance["host_container"],
-        hostname="ip-" + instance["private_ip"].replace(".", "-"),
+        hostname=hostname,
+        extra_hosts={hostname: "127.0.1.1"},
         network_mode="none",
         mounts=[
-            # The platform's config directory on a host belongs to root, so nothing is copied from the image's own /configs.
-            docker.types.Mount(instance["config_dir"], instance["config_volume"], type="volume", no_copy=True),
+            docker.types.Mount(instance["config_dir"], instance["config_volume"], type="volume"),
             docker.types.Mount("/run/eic-keys", str(keys), type="bind", read_only=True),
             docker.types.Mount("/run/docker-engine", str(sockets), type="bind"),
         ],
@@ -68,14 +66,24 @@ def create_instance(engine: docker.DockerClient, world: World, instance: dict[st
     )
     public_keys, files = _host_keys(instance_id)
     instance["host_keys"] = public_keys
-    _put(host, "/etc/ssh", files)
+    put_files(host, "/etc/ssh", files)
+    _rename_agent(host, instance["os_user"])
     host.start()
     runtime = _create_runtime(
         engine, world, name=instance["runtime_container"], workspace=workspace, config_volume=instance["config_volume"],
-        starts_volume=instance["starts_volume"], read_only=False, health_check=False, copy_ownership=False,
+        starts_volume=instance["starts_volume"], read_only=False, health_check=False,
     )
-    _seed(runtime, workspace)
+    provision(runtime, workspace, owner=0)  # the platform's config directory on a host belongs to root
     runtime.start()
+
+
+def prepare_directories(world: World, instance_id: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """Make what an instance mounts from outside the engine: its directory of pushed keys and the one of its engine socket."""
+    directories = pathlib.Path(world.data["key_store"]) / instance_id, pathlib.Path(world.data["engine_sockets"]) / instance_id
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o755)
+    return directories
 
 
 def recreate_workspace(engine: docker.DockerClient, world: World, name: str) -> dict[str, Any]:
@@ -129,6 +137,18 @@ def remove_instance(engine: docker.DockerClient, instance: dict[str, Any]) -> No
             pass
 
 
+def expected(world: World) -> dict[str, bool]:
+    """The containers that the world should have: name -> whether it should be running."""
+    names: dict[str, bool] = {}
+    for workspace in world.data["workspaces"]:
+        if workspace["kind"] == "docker":
+            names[workspace["container"]] = not workspace["stopped"]
+    for instance in world.data["instances"]:
+        if instance["host_container"] and instance["state"] not in ("shutting-down", "terminated"):
+            names.update({instance["host_container"]: True, instance["runtime_container"]: True})
+    return names
+
+
 def remove_all(engine: docker.DockerClient, world: World) -> None:
     """Remove every container and volume of this lab from the engine."""
     label = {"label": f"{LABEL}={world.paths.sockets.name}"}
@@ -162,7 +182,7 @@ def _labels(world: World, *, platform: bool = False) -> dict[str, str]:
 
 def _create_runtime(
     engine: docker.DockerClient, world: World, *, name: str, workspace: dict[str, Any], config_volume: str, starts_volume: str,
-    read_only: bool, health_check: bool, copy_ownership: bool,
+    read_only: bool, health_check: bool,
 ) -> docker.models.containers.Container:
     """Create a container that runs the lab's runtime on ``config_volume``."""
     for volume in (config_volume, starts_volume):
@@ -180,7 +200,7 @@ def _create_runtime(
         tmpfs=tmpfs,
         environment={"WORKSPACE_ID": workspace["id"], "RUNTIME": workspace["runtime"], "LAB_HEALTHY_AFTER": "3" if health_check else "0"},
         mounts=[
-            docker.types.Mount("/configs", config_volume, type="volume", no_copy=not copy_ownership),
+            docker.types.Mount("/configs", config_volume, type="volume"),
             docker.types.Mount(STARTS_DIRECTORY, starts_volume, type="volume"),
         ],
         healthcheck={
@@ -190,11 +210,20 @@ def _create_runtime(
     )
 
 
-def _seed(container: docker.models.containers.Container, workspace: dict[str, Any]) -> None:
-    """Put what the platform provisions into a new config directory: config.yaml, the agent's."""
+def provision(container: docker.models.containers.Container, workspace: dict[str, Any], *, owner: int) -> None:
+    """Provision a new config directory as the platform does: the directory ``owner``'s, in it config.yaml, the agent's."""
     if read_file(container, "/configs/config.yaml") is None:
         text = f"name: {workspace['name']}\nruntime: {workspace['runtime']}\n"
-        _put(container, "/configs", {"config.yaml": (text.encode(), 0o644, 1000)})
+        put_files(container, "/configs", {"./": (b"", 0o755, owner), "config.yaml": (text.encode(), 0o644, AGENT)})
+
+
+def _rename_agent(host: docker.models.containers.Container, os_user: str) -> None:
+    """Make the image's user 1000 the host's OS user, as on Ubuntu's cloud images (in the runtime's container, 1000 is the agent)."""
+    accounts: dict[str, tuple[bytes, int, int]] = {}
+    for file, mode in (("passwd", 0o644), ("group", 0o644), ("shadow", 0o640)):
+        content = read_file(host, f"/etc/{file}") or b""
+        accounts[file] = (re.sub(rb"\bagent\b", os_user.encode(), content), mode, 0)
+    put_files(host, "/etc", accounts)
 
 
 def _host_keys(comment: str) -> tuple[list[str], dict[str, tuple[bytes, int, int]]]:
@@ -210,19 +239,13 @@ def _host_keys(comment: str) -> tuple[list[str], dict[str, tuple[bytes, int, int
     return public_lines, files
 
 
-def _put(container: docker.models.containers.Container, directory: str, files: dict[str, tuple[bytes, int, int]]) -> None:
-    """Write files (name -> content, mode, owner) into a directory of a container, running or not."""
+def put_files(container: docker.models.containers.Container, directory: str, files: dict[str, tuple[bytes, int, int]]) -> None:
+    """Write files (name -> content, mode, owner) into a directory of a container, running or not; a name with a final "/" is a directory."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, (content, mode, owner) in files.items():
             member = tarfile.TarInfo(name)
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
             member.size, member.mode, member.uid, member.gid, member.mtime = len(content), mode, owner, owner, int(time.time())
             archive.addfile(member, io.BytesIO(content))
     container.put_archive(directory, buffer.getvalue())
-
-
-def prepare_directories(world: World) -> None:
-    """Make the directories outside the engine that machines mount; only root may enter the one with the sockets."""
-    for directory in (pathlib.Path(world.data["engine_sockets"]), pathlib.Path(world.data["key_store"])):
-        directory.mkdir(parents=True, exist_ok=True)
-    os.chmod(world.data["key_store"], 0o700)

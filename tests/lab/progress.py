@@ -9,7 +9,12 @@ from collections.abc import Iterator
 
 
 class Progress:
-    """Prints steps to ``stream``; ``quiet`` keeps silent (tests)."""
+    """Prints steps to standard error; ``quiet`` keeps silent (tests)."""
+
+    class Step:
+        """A running step; ``detail`` is what it does just now, shown with the next sign of life."""
+
+        detail = ""
 
     def __init__(self, *, quiet: bool = False, heartbeat: float = 10.0) -> None:
         self._quiet = quiet
@@ -18,26 +23,29 @@ class Progress:
     def say(self, line: str) -> None:
         """Print one line at once."""
         if not self._quiet:
-            print(line, file=sys.stderr, flush=True)
+            print(f"lab: {line}", file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
-    def step(self, what: str) -> Iterator[None]:
-        """Announce ``what``, repeat it with the elapsed time while it takes long, and say how long it took (or that it failed)."""
+    def step(self, what: str) -> Iterator[Progress.Step]:
+        """Announce ``what``, say what it is at while it takes long, and how long it took when that was more than a moment."""
         start = time.monotonic()
-        self.say(f"lab: {what} ...")
+        self.say(what)
+        step = self.Step()
         finished = threading.Event()
 
         def remind() -> None:
             while not finished.wait(self._heartbeat):
-                self.say(f"lab: {what} ... {time.monotonic() - start:.0f} s so far")
+                self.say(f"  ... {time.monotonic() - start:.0f} s {step.detail}".rstrip())
 
         reminder = threading.Thread(target=remind, daemon=True)
         reminder.start()
         outcome = "failed after"
         try:
-            yield
+            yield step
             outcome = "done in"
         finally:
             finished.set()
             reminder.join()
-            self.say(f"lab: {what}: {outcome} {time.monotonic() - start:.1f} s")
+            elapsed = time.monotonic() - start
+            if elapsed > 1 or outcome != "done in":
+                self.say(f"  {outcome} {elapsed:.1f} s")

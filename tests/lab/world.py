@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -167,6 +168,7 @@ def build(paths: Paths, docker_host: str) -> World:
         "config_volume": None, "starts_volume": None, "host_keys": [],
     })
     data = {
+        "specification": hashlib.sha256(repr(_SPECIFICATIONS).encode()).hexdigest(),
         "docker_host": docker_host,
         "region": REGION,
         "credentials": {"access_key": "AKIA" + secrets.token_hex(8).upper(), "secret_key": secrets.token_urlsafe(30)},

@@ -1,0 +1,353 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The entry of the workspace half: a request (plain data) in, a result (plain data) out, whatever carried the request here.
+
+:func:`handle` knows five operations. All requests hold ``version`` (1), ``operation`` and ``config_dir``, and may hold
+
+* ``runtime_config_dir``: the config dir as the runtime sees it (default: ``config_dir``),
+* ``owner``: ``[uid, gid]`` of plugin files (default: 1000, 1000),
+* ``lock_timeout``: seconds to wait for another writer (default 60), ``job``: a small dict that names this run to others,
+* ``max_plugin_bytes``: what a new plugin may hold (default 100 MiB); live trees are read up to ten times of that and of the entries' limit.
+
+``inspect`` (read-only, no lock): ``plugins``: ``[{"name", "state", "digest" (present only)}]``, ``exclusive``: describe the unmanaged too ::
+
+    {"plugins": {name: {"exists": bool, "digest": str | None, "wrong_owner": [path], "entries": Entries | None, "receipt": receipt | None,
+                        "receipt_problem": str | None, "placements": {"removed": [...], "kept": [...]} | None}},
+     "unmanaged": [name], "restart_pending": [name], "needs_recovery": bool, "interrupted": [name]}
+
+``entries`` are given for what differs; ``placements`` are what an upgrade or a removal would make of them. ``unmanaged`` holds whatever lies in
+the ``plugins`` directory and is not named in the request, be its name a plugin's or not.
+
+``read`` (read-only, no lock): ``files``: ``[{"plugin", "path"}]``, ``max_bytes`` per file -> ``{"files": [{"plugin", "path", "text": str | None}]}``;
+None for what is gone, is no UTF-8 text, is no plain file or is larger.
+
+``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles, or None ::
+
+    {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
+     "restart_pending": [name], "recovered": [sentence]}
+
+``pending_restarts`` (no lock) -> ``{"restart_pending": {name: install_id}, "problems": [sentence]}``.
+
+``confirm_restart``: ``install_ids``: ``{name: install_id}`` -> ``{"cleared": [name], "restart_pending": [name]}``: what was installed after the
+restart began has another id and stays pending.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+from . import directory_files, placements, plugin_store, receipts, safe_files
+from .errors import InvalidInputError, WorkspaceError
+from .names import PLUGIN_NAME, validate_config_dir, validate_plugin_name
+from .plugin_slot import leftovers, open_other_plugins
+from .plugin_tree import Entries, Limits, Owner, ScanResult, observe, printable, tree_digest
+from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_reading, open_for_writing
+from .workspace_lock import writer_lock
+
+VERSION = 1
+WRITING_OPERATIONS = frozenset(("apply", "confirm_restart"))
+
+_LIVE_FACTOR = 10
+_MAX_PLUGINS = 1000
+_MAX_FILES = 10000
+_MAX_READ_BYTES = 10 * 1024 * 1024
+_MAX_JOB_BYTES = 4096
+_MAX_TEXT = 4096
+_MAX_ID = 2**32 - 2
+_COMMON_FIELDS = frozenset(("version", "operation", "config_dir", "runtime_config_dir", "owner", "lock_timeout", "job", "max_plugin_bytes"))
+
+
+def handle(request: Mapping[str, Any]) -> Dict[str, Any]:
+    """Do what ``request`` says. Raises :class:`WorkspaceError`, and :class:`InvalidInputError` before anything was touched."""
+    checked = _Request(request)
+    operation = _OPERATIONS[checked.operation]
+    try:
+        return operation(checked)
+    except OSError as error:
+        where = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
+        raise WorkspaceError(f"{checked.operation} in {checked.config_dir} on the workspace failed: {where}{error.strerror}") from error
+
+
+class _Request:
+    """A request whose common fields are valid."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        if not isinstance(request, dict):
+            raise InvalidInputError("the request to the workspace is not a dictionary")
+        self._request = request
+        if type(request.get("version")) is not int or request["version"] != VERSION:
+            raise InvalidInputError(f"request version {request.get('version')!r} is unknown: controller and workspace must use one version of the collection")
+        self.operation: str = request.get("operation")  # type: ignore[assignment]
+        if not isinstance(self.operation, str) or self.operation not in _OPERATIONS:
+            raise InvalidInputError(f"operation {self.operation!r} is unknown: use one of {', '.join(sorted(_OPERATIONS))}")
+        unknown = sorted(str(field) for field in set(request) - _COMMON_FIELDS - _FIELDS[self.operation])
+        if unknown:
+            raise InvalidInputError(f"operation {self.operation} has no field {', '.join(unknown)}")
+        self.config_dir = validate_config_dir(request.get("config_dir"))
+        self.runtime_config_dir = validate_config_dir(request.get("runtime_config_dir") or self.config_dir)
+        self.owner = self._owner()
+        self.lock_timeout = self.integer("lock_timeout", 60, 0, 86400)
+        self.limits = Limits(max_bytes=self.integer("max_plugin_bytes", Limits().max_bytes, 1, 2**50))
+        self.job = self._job()
+
+    @property
+    def live_limits(self) -> Limits:
+        """A live tree may hold what the runtime or a set-up script added: it must be seen to be repaired."""
+        return self.limits._replace(max_bytes=self.limits.max_bytes * _LIVE_FACTOR, max_entries=self.limits.max_entries * _LIVE_FACTOR)
+
+    @property
+    def claude_directories(self) -> List[str]:
+        """What ``${CLAUDE_DIR}`` may have been replaced by."""
+        return list(dict.fromkeys([self.runtime_config_dir + "/.claude", self.config_dir + "/.claude"]))
+
+    def get(self, field: str) -> Any:
+        """The field's value as it came, None when there is none."""
+        return self._request.get(field)
+
+    def integer(self, field: str, default: int, minimum: int, maximum: int) -> int:
+        """A whole number within bounds."""
+        value = self._request.get(field, default)
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise InvalidInputError(f"{field} {value!r} is not allowed: use a whole number from {minimum} to {maximum}")
+        return value
+
+    def elements(self, field: str, allowed: Sequence[str], maximum: int) -> List[Mapping[str, Any]]:
+        """A list of dictionaries with no other keys than ``allowed``."""
+        value = self._request.get(field)
+        if not isinstance(value, list) or len(value) > maximum:
+            raise InvalidInputError(f"{field} must be a list of at most {maximum} elements")
+        for element in value:
+            if not isinstance(element, dict) or not set(element) <= set(allowed):
+                raise InvalidInputError(f"an element of {field} must be a dictionary with the keys {', '.join(allowed)}")
+        return value
+
+    def plugins(self, allowed: Sequence[str]) -> List[Mapping[str, Any]]:
+        """The list ``plugins``, with valid, unique names and with digests where there must be some."""
+        elements = self.elements("plugins", allowed, _MAX_PLUGINS)
+        names = [validate_plugin_name(element.get("name")) for element in elements]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidInputError(f"plugin '{name}' is listed twice: say once what it shall be")
+        for element in elements:
+            if element.get("state") not in ("present", "absent"):
+                raise InvalidInputError(f"state {element.get('state')!r} of plugin '{element['name']}' is unknown: use present or absent")
+            if element["state"] == "present":
+                _check_digest(element.get("digest"), f"digest of plugin '{element['name']}'")
+            elif element.get("digest") is not None:
+                raise InvalidInputError(f"plugin '{element['name']}' shall be absent, so it can have no digest")
+        return elements
+
+    def _owner(self) -> Owner:
+        value = self._request.get("owner", [1000, 1000])
+        if not isinstance(value, (list, tuple)) or len(value) != 2 or any(type(part) is not int or not 0 <= part <= _MAX_ID for part in value):
+            raise InvalidInputError(f"owner {value!r} is not allowed: use a list of a user id and a group id")
+        return value[0], value[1]
+
+    def _job(self) -> Dict[str, Any]:
+        value = self._request.get("job")
+        if value is None:
+            return {}
+        simple = isinstance(value, dict) and all(isinstance(part, (str, int, type(None))) for item in value.items() for part in item)
+        if not simple or len(json.dumps(value)) > _MAX_JOB_BYTES:
+            raise InvalidInputError(f"job must be a dictionary of short texts and numbers, at most {_MAX_JOB_BYTES} bytes")
+        return dict(value)
+
+
+def _inspect(request: _Request) -> Dict[str, Any]:
+    wanted = {element["name"]: element.get("digest") for element in request.plugins(("name", "state", "digest"))}
+    exclusive = request.get("exclusive") or False
+    if not isinstance(exclusive, bool):
+        raise InvalidInputError("exclusive must be true or false")
+    with open_for_reading(request.config_dir) as directories:
+        found = sorted(os.listdir(directories.plugins_fd)) if directories.plugins_fd is not None else []
+        unmanaged = [name for name in found if name not in wanted]
+        if exclusive:
+            wanted.update({name: None for name in unmanaged if PLUGIN_NAME.fullmatch(name) and ".." not in name})
+        interrupted = leftovers(directories.staging_fd)
+        return {
+            "plugins": {name: _inspect_plugin(request, directories, name, digest) for name, digest in wanted.items()},
+            "unmanaged": [printable(name) for name in unmanaged],
+            "restart_pending": sorted(_pending(directories)),
+            "needs_recovery": bool(interrupted),
+            "interrupted": [printable(name) for name in interrupted],
+        }
+
+
+def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: str, wanted: Optional[str]) -> Dict[str, Any]:
+    receipt = receipts.read(directories.receipts_fd, name)
+    live: Optional[ScanResult] = None
+    if directories.plugins_fd is not None:
+        live = observe(directories.plugins_fd, name, owner=request.owner, limits=request.live_limits, label=directories.plugin_label(name))
+    digest = tree_digest(live.entries) if live else None
+    differs = live is not None and (digest != wanted or bool(live.wrong_owner))
+    return {
+        "exists": live is not None,
+        "digest": digest,
+        "wrong_owner": [printable(path) for path in live.wrong_owner] if live else [],
+        "entries": _printable_entries(live.entries) if live and differs else None,
+        "receipt": receipt.receipt,
+        "receipt_problem": receipt.problem,
+        "placements": _predict_placements(request, directories, name) if differs else None,
+    }
+
+
+def _predict_placements(request: _Request, directories: WorkspaceDirectories, name: str) -> Optional[Dict[str, Any]]:
+    """What changing the plugin would make of the live version's placements."""
+    plugins_fd = directories.plugins_fd
+    if plugins_fd is None or not directory_files.is_directory(plugins_fd, name):
+        return {"removed": [], "kept": []}
+    with contextlib.ExitStack() as stack:
+        live_fd = safe_files.open_subdirectory(plugins_fd, name)
+        stack.callback(os.close, live_fd)
+        others = open_other_plugins(plugins_fd, name, stack)
+        found = placements.find_and_remove(
+            directories.config_fd, live_fd, name, request.claude_directories, None, other_plugin_fds=others, dry_run=True
+        )
+        return {"removed": list(found["removed"]), "kept": list(found["kept"])}
+
+
+def _read(request: _Request) -> Dict[str, Any]:
+    files = request.elements("files", ("plugin", "path"), _MAX_FILES)
+    max_bytes = request.integer("max_bytes", 0, 0, _MAX_READ_BYTES)
+    for file in files:
+        validate_plugin_name(file.get("plugin"))
+        _check_path(file.get("path"))
+    with open_for_reading(request.config_dir) as directories:
+        return {
+            "files": [
+                {"plugin": file["plugin"], "path": file["path"], "text": _read_text(directories, file["plugin"], file["path"], max_bytes)} for file in files
+            ]
+        }
+
+
+def _read_text(directories: WorkspaceDirectories, plugin: str, path: str, max_bytes: int) -> Optional[str]:
+    parts = [plugin, *path.split("/")]
+    label = f"{directories.config_dir}/{PLUGINS}/{plugin}/{path}"
+    with contextlib.ExitStack() as stack:
+        directory_fd = directories.plugins_fd
+        try:
+            for part in parts[:-1]:
+                if directory_fd is None:
+                    return None
+                directory_fd = directory_files.open_directory(directory_fd, part, label)
+                if directory_fd is not None:
+                    stack.callback(os.close, directory_fd)
+            opened = directory_files.read_file(directory_fd, parts[-1], label, max_bytes) if directory_fd is not None else None
+        except directory_files.LeaveAlone:
+            return None
+    if opened is None or b"\0" in opened.content:
+        return None
+    try:
+        return opened.content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _apply(request: _Request) -> Dict[str, Any]:
+    elements = request.plugins(("name", "state", "digest", "observed_digest", "source", "plugin_version"))
+    changes: List[plugin_store.Change] = []
+    for element in elements:
+        if element.get("observed_digest") is not None:
+            _check_digest(element["observed_digest"], f"observed_digest of plugin '{element['name']}'")
+        texts = [_optional_text(element, field) for field in ("source", "plugin_version")]
+        changes.append(plugin_store.Change(element["name"], element.get("digest"), element.get("observed_digest"), texts[0], texts[1]))
+    shipment = request.get("shipment")
+    if shipment is not None and (not isinstance(shipment, str) or not shipment.startswith("/") or "\0" in shipment):
+        raise InvalidInputError("shipment must be an absolute path")
+    settings = plugin_store.Settings(request.owner, request.claude_directories, request.job, request.limits, request.live_limits)
+    with open_for_writing(request.config_dir, request.owner) as directories, _locked(request, directories):
+        result = plugin_store.apply(directories, changes, shipment, settings)
+        result["restart_pending"] = sorted(_pending(directories))
+        return result
+
+
+def _pending_restarts(request: _Request) -> Dict[str, Any]:
+    with open_for_reading(request.config_dir) as directories:
+        problems = [found.problem for found in receipts.read_all(directories.receipts_fd).values() if found.problem]
+        return {"restart_pending": _pending(directories), "problems": problems}
+
+
+def _confirm_restart(request: _Request) -> Dict[str, Any]:
+    install_ids = request.get("install_ids")
+    if not isinstance(install_ids, dict):
+        raise InvalidInputError("install_ids must be a dictionary from plugin name to install id")
+    for name, install_id in install_ids.items():
+        validate_plugin_name(name)
+        if not isinstance(install_id, str) or not receipts.INSTALL_ID.fullmatch(install_id):
+            raise InvalidInputError(f"install id {install_id!r} of plugin '{name}' must be 32 hexadecimal digits")
+    cleared: List[str] = []
+    with open_for_reading(request.config_dir) as directories:
+        receipts_fd = directories.receipts_fd
+        if receipts_fd is None:
+            return {"cleared": [], "restart_pending": []}
+        with _locked(request, directories):
+            for name, found in receipts.read_all(receipts_fd).items():
+                if _clear(receipts_fd, found.receipt, install_ids.get(name)):
+                    cleared.append(name)
+        return {"cleared": cleared, "restart_pending": sorted(_pending(directories))}
+
+
+def _clear(receipts_fd: int, receipt: Optional[receipts.Receipt], install_id: Optional[str]) -> bool:
+    """Note in the receipt that the runtime was restarted for this install; False when it is about another one."""
+    if receipt is None or not receipt["restart_pending"] or receipt["install_id"] != install_id:
+        return False
+    if receipt["state"] == "absent":
+        receipts.remove(receipts_fd, receipt["name"])
+    else:
+        receipts.write(receipts_fd, dict(receipt, restart_pending=False))
+    return True
+
+
+def _locked(request: _Request, directories: WorkspaceDirectories) -> Any:
+    if directories.state_fd is None:
+        raise WorkspaceError(f"{request.config_dir}/.molecule_ai is missing: run again")
+    return writer_lock(directories.state_fd, request.job, request.lock_timeout, request.config_dir)
+
+
+def _pending(directories: WorkspaceDirectories) -> Dict[str, str]:
+    """The install ids of the plugins for which the runtime has to be restarted."""
+    return {
+        name: found.receipt["install_id"]
+        for name, found in receipts.read_all(directories.receipts_fd).items()
+        if found.receipt and found.receipt["restart_pending"]
+    }
+
+
+def _printable_entries(entries: Entries) -> Entries:
+    return {printable(path): dict(item, target=printable(item["target"])) for path, item in entries.items()}
+
+
+def _check_digest(value: Any, what: str) -> None:
+    if not isinstance(value, str) or not receipts.DIGEST.fullmatch(value):
+        raise InvalidInputError(f"{what} {value!r} is not a digest: it must be 'sha256:' and 64 hexadecimal digits")
+
+
+def _check_path(path: Any) -> None:
+    if not isinstance(path, str) or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise InvalidInputError(f"path {path!r} is not allowed: use a relative path inside the plugin, without '..'")
+
+
+def _optional_text(element: Mapping[str, Any], field: str) -> Optional[str]:
+    value = element.get(field)
+    if value is not None and (not isinstance(value, str) or len(value) > _MAX_TEXT):
+        raise InvalidInputError(f"{field} of plugin '{element['name']}' must be a text of at most {_MAX_TEXT} characters")
+    return value
+
+
+_OPERATIONS: Dict[str, Callable[[_Request], Dict[str, Any]]] = {
+    "inspect": _inspect,
+    "read": _read,
+    "apply": _apply,
+    "pending_restarts": _pending_restarts,
+    "confirm_restart": _confirm_restart,
+}
+_FIELDS = {
+    "inspect": frozenset(("plugins", "exclusive")),
+    "read": frozenset(("files", "max_bytes")),
+    "apply": frozenset(("plugins", "shipment")),
+    "pending_restarts": frozenset(),
+    "confirm_restart": frozenset(("install_ids",)),
+}

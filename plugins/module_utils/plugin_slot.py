@@ -1,0 +1,264 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The replacement of one plugin: at any instant live is one whole version, and a death at any point is settled by whoever comes next.
+
+A *slot* is the directory ``.molecule_ai/staging/<plugin>/``. In it lie, each for a time:
+
+* ``new``: the new tree, unpacked, verified, with owner and modes, on the disk;
+* ``receipt.json``: the receipt that is going to be the plugin's;
+* ``journal.json``: the intent. It is written when everything above is complete, and removed first when the slot is given up or done;
+* ``old``: the tree (or whatever else was there) that was live before;
+* ``trash``: the version that was in ``previous`` before.
+
+The life of a slot, and what :meth:`Slot.settle` does with one that it finds (``L`` is the live name, ``new*`` the verified tree, told by its
+digest and owners from an old tree that an exchange has put at ``new``):
+
+======================  ==============================================  =================================================
+found in the slot       how it came to be                               settled by
+======================  ==============================================  =================================================
+no journal              died while unpacking, or done                   give up: remove the slot, live was not touched
+new*, no old            intent written, live not touched yet            give up: the old version stays
+new*, old               between the two steps where the file system     go on: ``new`` becomes live, whatever is at L by now
+                        cannot exchange; L is missing                   is thrown away
+another tree at new     exchanged                                       go on: it becomes ``old``
+old                     exchanged (or, for a removal, taken away)       finish: placements, receipt, previous
+neither                 first install is live, or old is in previous    finish: receipt
+neither, for a removal  live was not touched yet                        give up (or: it was finished already)
+======================  ==============================================  =================================================
+
+Each step may be repeated, so dying while settling is settled in the same way.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from . import directory_files, placements, receipts, safe_files
+from .errors import ConflictError, WorkspaceError
+from .plugin_tree import Limits, Owner, observe, tree_digest
+from .workspace_directories import WorkspaceDirectories
+
+_JOURNAL = "journal.json"
+_RECEIPT = "receipt.json"
+_NEW = "new"
+_OLD = "old"
+_TRASH = "trash"
+_JOURNAL_VERSION = 1
+_MAX_JOURNAL_BYTES = 64 * 1024
+
+
+class Intent(NamedTuple):
+    """What a slot is for. ``had_live``: whether there was something at the live name; ``digest`` is None for a removal."""
+
+    had_live: bool
+    digest: Optional[str]
+    owner: Owner
+    claude_directories: Sequence[str]
+    limits: Limits
+
+
+class Settled(NamedTuple):
+    """How a slot that was found ended: whether its change is live, and what became of the old version's placements."""
+
+    completed: bool
+    placements: Dict[str, Any]
+
+
+class Slot:
+    """The staging directory of one plugin. Close it after use; only the holder of the lock may touch it."""
+
+    def __init__(self, directories: WorkspaceDirectories, name: str) -> None:
+        self.name = name
+        self._directories = directories
+        self._label = directories.plugin_label(name)
+        self._plugins_fd = _required(directories.plugins_fd)
+        self._staging_fd = _required(directories.staging_fd)
+        self.fd = safe_files.make_subdirectory(self._staging_fd, name)
+
+    def close(self) -> None:
+        """Close the descriptor; the directory stays."""
+        os.close(self.fd)
+
+    def make_new_tree(self) -> int:
+        """Create the directory for the new tree and open it; the caller closes it."""
+        return safe_files.make_subdirectory(self.fd, _NEW)
+
+    def commit(self, intent: Intent, receipt: receipts.Receipt) -> Dict[str, Any]:
+        """Make the change and return what became of the old version's placements (``{"removed", "kept"}``).
+
+        Raises :class:`ConflictError` when live appeared or vanished meanwhile, and :class:`WorkspaceError` with the state in which things are.
+        """
+        try:
+            safe_files.write_file(self.fd, _RECEIPT, receipts.encode(receipt))
+            self._write_journal(intent)
+            self._exchange(intent)
+            return self._finish(intent)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def settle(self) -> Settled:
+        """Settle a slot that an earlier run left: see the table above. Raises :class:`WorkspaceError` and :class:`OSError`."""
+        nothing: Dict[str, Any] = {"removed": [], "kept": []}
+        intent = self._read_journal()
+        if intent is None or not self._has_begun(intent):
+            self.give_up()
+            return Settled(False, nothing)
+        if safe_files.exists(self.fd, _NEW):
+            self._go_on(intent)
+        return Settled(True, self._finish(intent))
+
+    def give_up(self) -> None:
+        """Remove the slot and all that is in it, the intent first."""
+        safe_files.remove_tree(self.fd, _JOURNAL)
+        os.fsync(self.fd)
+        safe_files.remove_tree(self._staging_fd, self.name)
+
+    def _exchange(self, intent: Intent) -> None:
+        """Swap live and new; afterwards the old tree, if there was one, is at ``old``."""
+        if intent.digest is None:
+            safe_files.rename(self._plugins_fd, self.name, self.fd, _OLD)
+        elif not intent.had_live:
+            safe_files.rename_to_absent(self.fd, _NEW, self._plugins_fd, self.name)
+        else:
+            try:
+                safe_files.exchange(self.fd, _NEW, self._plugins_fd, self.name)
+            except safe_files.NotSupported:
+                self._replace_in_two_steps()
+            else:
+                safe_files.rename(self.fd, _NEW, self.fd, _OLD)
+        os.fsync(self._plugins_fd)
+        os.fsync(self.fd)
+
+    def _replace_in_two_steps(self) -> None:
+        safe_files.rename(self._plugins_fd, self.name, self.fd, _OLD)
+        try:
+            safe_files.rename_to_absent(self.fd, _NEW, self._plugins_fd, self.name)
+        except OSError:
+            safe_files.rename_to_absent(self.fd, _OLD, self._plugins_fd, self.name)
+            raise
+
+    def _has_begun(self, intent: Intent) -> bool:
+        """Whether live was touched already."""
+        if safe_files.exists(self.fd, _OLD):
+            return True
+        if intent.digest is None:
+            return False
+        return not safe_files.exists(self.fd, _NEW) or not self._is_new_tree(intent)
+
+    def _is_new_tree(self, intent: Intent) -> bool:
+        """Whether what is at ``new`` is the verified tree. If live had been equal to it, there would have been nothing to exchange."""
+        found = observe(self.fd, _NEW, owner=intent.owner, limits=intent.limits, ignore=None, label=f"the staged plugin '{self.name}'")
+        return found is not None and not found.wrong_owner and tree_digest(found.entries) == intent.digest
+
+    def _go_on(self, intent: Intent) -> None:
+        if not safe_files.exists(self.fd, _OLD):
+            safe_files.rename(self.fd, _NEW, self.fd, _OLD)
+        else:
+            if safe_files.exists(self._plugins_fd, self.name):
+                safe_files.remove_tree(self.fd, _TRASH)
+                safe_files.rename(self._plugins_fd, self.name, self.fd, _TRASH)
+            safe_files.rename_to_absent(self.fd, _NEW, self._plugins_fd, self.name)
+        os.fsync(self._plugins_fd)
+        os.fsync(self.fd)
+
+    def _finish(self, intent: Intent) -> Dict[str, Any]:
+        removed = self._remove_placements(intent)
+        if safe_files.exists(self.fd, _RECEIPT):
+            receipts_fd = _required(self._directories.receipts_fd)
+            safe_files.rename(self.fd, _RECEIPT, receipts_fd, receipts.file_name(self.name))
+            os.fsync(receipts_fd)
+        self._keep_as_previous()
+        self.give_up()
+        return removed
+
+    def _remove_placements(self, intent: Intent) -> Dict[str, Any]:
+        if not directory_files.is_directory(self.fd, _OLD):
+            return {"removed": [], "kept": []}
+        old_fd = safe_files.open_subdirectory(self.fd, _OLD)
+        try:
+            with contextlib.ExitStack() as stack:
+                return placements.find_and_remove(
+                    self._directories.config_fd,
+                    old_fd,
+                    self.name,
+                    intent.claude_directories,
+                    self.fd,
+                    other_plugin_fds=open_other_plugins(self._plugins_fd, self.name, stack),
+                )
+        finally:
+            os.close(old_fd)
+
+    def _keep_as_previous(self) -> None:
+        if not safe_files.exists(self.fd, _OLD):
+            return
+        previous_fd = _required(self._directories.previous_fd)
+        if safe_files.exists(previous_fd, self.name):
+            safe_files.remove_tree(self.fd, _TRASH)
+            safe_files.rename(previous_fd, self.name, self.fd, _TRASH)
+        safe_files.rename(self.fd, _OLD, previous_fd, self.name)
+        os.fsync(previous_fd)
+
+    def _failure(self, error: OSError) -> WorkspaceError:
+        """Give up, unless live was touched already, and say which of the two it is. What cannot be removed now is removed by the next run."""
+        begun = True
+        with contextlib.suppress(OSError, WorkspaceError):
+            intent = self._read_journal()
+            begun = intent is not None and self._has_begun(intent)
+            if not begun:
+                self.give_up()
+        if begun:
+            return WorkspaceError(
+                f"changing {self._label} was begun and could not be finished ({error.filename or 'writing'}: {error.strerror}): "
+                "mend that and run again, the next run finishes it"
+            )
+        if isinstance(error, (FileExistsError, FileNotFoundError)):
+            return ConflictError(f"{self._label} appeared or vanished while it was being changed: nothing was overwritten, run again")
+        return WorkspaceError(f"cannot change {self._label}: {error.strerror}; what was there before is untouched: mend that and run again")
+
+    def _write_journal(self, intent: Intent) -> None:
+        journal = dict(intent._asdict(), version=_JOURNAL_VERSION, limits=list(intent.limits), claude_directories=list(intent.claude_directories))
+        safe_files.write_file(self.fd, _JOURNAL, json.dumps(journal, sort_keys=True).encode("ascii"))
+
+    def _read_journal(self) -> Optional[Intent]:
+        """The intent, or None when there is none. The directory is ours alone, so a journal that cannot be understood is not ignored."""
+        label = f"staging/{self.name}/{_JOURNAL}"
+        try:
+            opened = directory_files.read_file(self.fd, _JOURNAL, label, _MAX_JOURNAL_BYTES)
+            if opened is None:
+                return None
+            journal = json.loads(opened.content.decode("utf-8"))
+            if journal["version"] != _JOURNAL_VERSION:
+                raise ValueError("version")
+            owner = (int(journal["owner"][0]), int(journal["owner"][1]))
+            return Intent(bool(journal["had_live"]), journal["digest"], owner, list(journal["claude_directories"]), Limits(*journal["limits"]))
+        except (directory_files.LeaveAlone, ValueError, KeyError, TypeError, IndexError) as error:
+            raise WorkspaceError(
+                f"{label} in {self._directories.config_dir}/.molecule_ai is not a journal of this version: an interrupted change of plugin "
+                f"'{self.name}' needs the version of this collection that began it, or remove staging/{self.name} after a look at both trees"
+            ) from error
+
+
+def open_other_plugins(plugins_fd: int, name: str, stack: contextlib.ExitStack) -> Dict[str, int]:
+    """Open every live plugin directory but ``name``; ``stack`` closes them. Raises :class:`OSError`."""
+    opened: Dict[str, int] = {}
+    for other in sorted(os.listdir(plugins_fd)):
+        if other == name or not directory_files.is_directory(plugins_fd, other):
+            continue
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            opened[other] = safe_files.open_subdirectory(plugins_fd, other)
+            stack.callback(os.close, opened[other])
+    return opened
+
+
+def leftovers(staging_fd: Optional[int]) -> List[str]:
+    """The names in the staging directory: what an interrupted run left, or what a run is doing right now."""
+    return sorted(os.listdir(staging_fd)) if staging_fd is not None else []
+
+
+def _required(descriptor: Optional[int]) -> int:
+    if descriptor is None:
+        raise WorkspaceError("the workspace's directories were opened for reading only: this is a defect, please report it")
+    return descriptor

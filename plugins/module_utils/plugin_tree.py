@@ -1,0 +1,314 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a plugin tree is, how its content becomes one digest, and how two trees differ.
+
+A tree is described by *entries*: a dict from relative POSIX path to a plain dict ::
+
+    {"type": "file" | "directory" | "link" | "other", "mode": int, "size": int (bytes), "sha256": str | None, "target": str}
+
+The root directory itself is the entry ``""``. ``mode`` holds the permission bits; ``sha256`` is set for files only, ``target`` for links only.
+Names that are not UTF-8 are carried as surrogate escapes, as Python's file functions return them.
+
+Two sides are compared. What *should* be there is described with normalised modes (see :func:`normalise`), because owners, umasks and modes of
+a checkout are accidents. What *is* there is described with its actual modes, so that a changed mode is drift.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import stat
+import struct
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+from .errors import WorkspaceError
+
+Entry = Dict[str, Any]
+Entries = Dict[str, Entry]
+Drift = Dict[str, str]
+Owner = Tuple[int, int]
+Ignore = Callable[[str, str], bool]
+
+DIGEST_PREFIX = "sha256:"
+_FORMAT = b"molecule_ai.workspace plugin tree 1\n"
+_CHUNK = 1024 * 1024
+_TYPE_BYTES = {"file": b"f", "directory": b"d", "link": b"l", "other": b"o"}
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Limits(NamedTuple):
+    """What a tree may hold at most; a tree exactly at a limit passes. The root directory does not count as an entry."""
+
+    max_bytes: int = 100 * 1024 * 1024
+    max_entries: int = 10000
+    max_depth: int = 64
+
+
+class ScanResult(NamedTuple):
+    """A described tree, and the paths in it that do not belong to the wanted owner (their entries also carry ``uid`` and ``gid``)."""
+
+    entries: Entries
+    wrong_owner: List[str]
+
+
+def is_never_shipped(path: str, kind: str = "file") -> bool:
+    """Whether a source's ``path`` stays at home: version control data and Python's compiled files."""
+    parts = path.split("/")
+    return ".git" in parts or "__pycache__" in parts or (kind == "file" and path.endswith(".pyc"))
+
+
+def is_runtime_made(path: str, kind: str) -> bool:
+    """Whether a live tree's ``path`` is a by-product of the runtime that imports the plugin's adapters.
+
+    It is no drift: otherwise every workspace that was started once would differ. Links and devices of that name do count.
+    """
+    name = posixpath.basename(path)
+    return (kind == "directory" and name == "__pycache__") or (kind == "file" and name.endswith(".pyc"))
+
+
+def normalised_mode(mode: int, kind: str = "file") -> int:
+    """The mode that an installed file or directory gets: of the source's mode only the owner's execute bit counts."""
+    return 0o755 if kind == "directory" or mode & stat.S_IXUSR else 0o644
+
+
+def normalise(entries: Entries) -> Entries:
+    """A copy of ``entries`` with the modes that an installation of them gets."""
+    return {path: dict(entry, mode=normalised_mode(entry["mode"], entry["type"])) for path, entry in entries.items()}
+
+
+def entry(kind: str, mode: int, size: int = 0, sha256: Optional[str] = None, target: str = "") -> Entry:
+    """One entry of a tree."""
+    return {"type": kind, "mode": mode, "size": size, "sha256": sha256, "target": target}
+
+
+def printable(name: str) -> str:
+    """``name`` as text that can be encoded: bytes that are not UTF-8 become ``\\xNN``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def scan(
+    directory_fd: int,
+    *,
+    owner: Optional[Owner] = None,
+    limits: Limits = Limits(),
+    ignore: Optional[Ignore] = is_runtime_made,
+    label: str = "the plugin tree",
+) -> ScanResult:
+    """Describe the tree below an open directory, without following any link and without changing anything.
+
+    ``ignore`` is asked with each relative path and its type. ``label`` names the tree in errors. What vanishes while it is being read counts
+    as not there. Raises :class:`WorkspaceError` when something cannot be read or a limit is exceeded.
+    """
+    return _Scanner(owner, limits, ignore, label).scan(directory_fd)
+
+
+def observe(
+    parent_fd: int,
+    name: str,
+    *,
+    owner: Optional[Owner] = None,
+    limits: Limits = Limits(),
+    ignore: Optional[Ignore] = is_runtime_made,
+    label: str = "the plugin tree",
+) -> Optional[ScanResult]:
+    """Describe whatever lies at ``name`` in an open directory; None when there is nothing.
+
+    What is no directory is a tree whose root entry is a file, a link or something else, so it differs from every plugin tree.
+    Raises :class:`WorkspaceError` as :func:`scan` does.
+    """
+    scanner = _Scanner(owner, limits, ignore, label)
+    try:
+        status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            return scanner.describe_root(parent_fd, name, status)
+        directory_fd = os.open(name, _OPEN_DIRECTORY, dir_fd=parent_fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise WorkspaceError(f"cannot read {label}: {error.strerror}") from error
+    try:
+        return scanner.scan(directory_fd)
+    finally:
+        os.close(directory_fd)
+
+
+def tree_digest(entries: Entries) -> str:
+    """``sha256:<hex>`` over names, types, modes and bytes.
+
+    Every field has a fixed or a stated length, so no two different trees have the same serialisation.
+    """
+    digest = hashlib.sha256(_FORMAT + struct.pack(">Q", len(entries)))
+    for path in sorted_paths(entries):
+        item = entries[path]
+        name = _as_bytes(path)
+        digest.update(_TYPE_BYTES[item["type"]] + struct.pack(">Q", len(name)) + name + struct.pack(">I", item["mode"]))
+        if item["type"] == "file":
+            digest.update(struct.pack(">Q", item["size"]) + bytes.fromhex(item["sha256"]))
+        elif item["type"] == "link":
+            target = _as_bytes(item["target"])
+            digest.update(struct.pack(">Q", len(target)) + target)
+    return DIGEST_PREFIX + digest.hexdigest()
+
+
+def compare(expected: Entries, observed: Entries, wrong_owner: Iterable[str] = (), owner: Optional[Owner] = None) -> List[Drift]:
+    """How ``observed`` differs from ``expected``, sorted by path: ``{"kind", "path", "expected", "observed"}``.
+
+    ``kind`` is ``missing``, ``extra``, ``modified`` (another type, content or link target), ``mode`` or ``owner``. One path may differ in
+    several ways and is then listed once per kind. ``owner`` only words the expectation.
+    """
+    wrong = frozenset(wrong_owner)
+    drift: List[Drift] = []
+
+    def add(kind: str, path: str, should: str, is_now: str) -> None:
+        drift.append({"kind": kind, "path": path, "expected": should, "observed": is_now})
+
+    for path in sorted_paths(set(expected) | set(observed)):
+        should, is_now = expected.get(path), observed.get(path)
+        if should is None and is_now is not None:
+            add("extra", path, "absent", _describe(is_now))
+        elif should is not None and is_now is None:
+            add("missing", path, _describe(should), "absent")
+        elif should is not None and is_now is not None:
+            if any(should[field] != is_now[field] for field in ("type", "size", "sha256", "target")):
+                add("modified", path, _describe(should), _describe(is_now))
+            if should["mode"] != is_now["mode"] and should["type"] == is_now["type"]:
+                add("mode", path, "%04o" % should["mode"], "%04o" % is_now["mode"])
+            if path in wrong:
+                wanted = "%d:%d" % owner if owner else "the plugin's owner"
+                add("owner", path, wanted, "%s:%s" % (is_now.get("uid", "?"), is_now.get("gid", "?")))
+    return drift
+
+
+def sorted_paths(paths: Iterable[str]) -> List[str]:
+    """``paths`` in the order of their bytes, the same on every system."""
+    return sorted(paths, key=_as_bytes)
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _describe(item: Entry) -> str:
+    if item["type"] == "file":
+        return "file of %d bytes, sha256 %s" % (item["size"], (item["sha256"] or "")[:16])
+    if item["type"] == "link":
+        return "link to %s" % printable(item["target"])
+    return "directory" if item["type"] == "directory" else "special file"
+
+
+class _Scanner:
+    """One walk over one tree."""
+
+    def __init__(self, owner: Optional[Owner], limits: Limits, ignore: Optional[Ignore], label: str) -> None:
+        self._owner = owner
+        self._limits = limits
+        self._ignore = ignore
+        self._label = label
+        self._bytes = 0
+        self._entries: Entries = {}
+        self._wrong_owner: List[str] = []
+
+    def scan(self, directory_fd: int) -> ScanResult:
+        status = os.fstat(directory_fd)
+        self._add("", entry("directory", stat.S_IMODE(status.st_mode)), status)
+        self._scan_directory(directory_fd, "", 1)
+        return ScanResult(self._entries, self._wrong_owner)
+
+    def describe_root(self, parent_fd: int, name: str, status: os.stat_result) -> ScanResult:
+        kind, mode = _kind(status.st_mode), stat.S_IMODE(status.st_mode)
+        if kind == "file":
+            self._scan_file(parent_fd, name, "")
+        elif kind == "link":
+            self._add("", entry("link", mode, target=os.readlink(name, dir_fd=parent_fd)), status)
+        else:
+            self._add("", entry("other", mode), status)
+        return ScanResult(self._entries, self._wrong_owner)
+
+    def _scan_directory(self, directory_fd: int, parent: str, depth: int) -> None:
+        try:
+            names = sorted(os.listdir(directory_fd))
+        except OSError as error:
+            raise self._unreadable(parent, error) from error
+        for name in names:
+            path = posixpath.join(parent, name)
+            try:
+                self._scan_entry(directory_fd, name, path, depth)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise self._unreadable(path, error) from error
+
+    def _scan_entry(self, directory_fd: int, name: str, path: str, depth: int) -> None:
+        status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+        kind = _kind(status.st_mode)
+        if self._ignore is not None and self._ignore(path, kind):
+            return
+        # The root's own entry is in the dict too, so "more than" leaves room for exactly max_entries below it.
+        if len(self._entries) > self._limits.max_entries:
+            raise WorkspaceError(f"{self._label} holds more than {self._limits.max_entries} files and directories: remove what does not belong there")
+        mode = stat.S_IMODE(status.st_mode)
+        if kind == "directory":
+            if depth > self._limits.max_depth:
+                raise WorkspaceError(f"{self._where(path)} is nested deeper than {self._limits.max_depth} directories: remove what does not belong there")
+            self._scan_subdirectory(directory_fd, name, path, depth)
+        elif kind == "file":
+            self._scan_file(directory_fd, name, path)
+        elif kind == "link":
+            self._add(path, entry("link", mode, target=os.readlink(name, dir_fd=directory_fd)), status)
+        else:
+            self._add(path, entry("other", mode), status)
+
+    def _scan_subdirectory(self, parent_fd: int, name: str, path: str, depth: int) -> None:
+        directory_fd = os.open(name, _OPEN_DIRECTORY, dir_fd=parent_fd)
+        try:
+            status = os.fstat(directory_fd)
+            self._add(path, entry("directory", stat.S_IMODE(status.st_mode)), status)
+            self._scan_directory(directory_fd, path, depth + 1)
+        finally:
+            os.close(directory_fd)
+
+    def _scan_file(self, parent_fd: int, name: str, path: str) -> None:
+        file_fd = os.open(name, _OPEN_FILE, dir_fd=parent_fd)
+        try:
+            status = os.fstat(file_fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise WorkspaceError(f"{self._where(path)} changed its type while it was being read: run again")
+            digest = hashlib.sha256()
+            size = 0
+            # Only bytes that were really read count: the size that a file claims may be stale or, for a growing file, too small.
+            while True:
+                chunk = os.read(file_fd, _CHUNK)
+                if not chunk:
+                    break
+                size += len(chunk)
+                if self._bytes + size > self._limits.max_bytes:
+                    raise WorkspaceError(
+                        f"{self._label} holds more than {self._limits.max_bytes} bytes (counted up to {printable(path)}): remove what does not belong there"
+                    )
+                digest.update(chunk)
+            self._bytes += size
+            self._add(path, entry("file", stat.S_IMODE(status.st_mode), size, digest.hexdigest()), status)
+        finally:
+            os.close(file_fd)
+
+    def _add(self, path: str, item: Entry, status: os.stat_result) -> None:
+        if self._owner is not None and (status.st_uid, status.st_gid) != tuple(self._owner):
+            item["uid"], item["gid"] = status.st_uid, status.st_gid
+            self._wrong_owner.append(path)
+        self._entries[path] = item
+
+    def _where(self, path: str) -> str:
+        return posixpath.join(self._label, printable(path)) if path else self._label
+
+    def _unreadable(self, path: str, error: OSError) -> WorkspaceError:
+        return WorkspaceError(f"cannot read {self._where(path)}: {error.strerror}")
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "link" if stat.S_ISLNK(mode) else "other"

@@ -1,0 +1,167 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The directories that the workspace half works in, opened so that nobody can lead it elsewhere.
+
+Everything below the config dir belongs to the agent, which is not trusted. ``plugins`` must be a real directory. ``.molecule_ai`` must be a
+real directory that belongs to us and that nobody else can enter; what lies in it is ours alone.
+"""
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Optional
+
+from . import safe_files
+from .errors import WorkspaceError
+from .plugin_tree import Owner
+
+PLUGINS = "plugins"
+STATE = ".molecule_ai"
+
+
+class WorkspaceDirectories:
+    """Open descriptors; close with :meth:`close` or use as a context manager. For reading, what does not exist yet is None."""
+
+    def __init__(self, config_dir: str) -> None:
+        self.config_dir = config_dir
+        self.config_fd: int = -1
+        self.plugins_fd: Optional[int] = None
+        self.state_fd: Optional[int] = None
+        self.receipts_fd: Optional[int] = None
+        self.staging_fd: Optional[int] = None
+        self.previous_fd: Optional[int] = None
+
+    def __enter__(self) -> "WorkspaceDirectories":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        for descriptor in (self.previous_fd, self.staging_fd, self.receipts_fd, self.state_fd, self.plugins_fd, self.config_fd):
+            if descriptor is not None and descriptor >= 0:
+                os.close(descriptor)
+
+    def plugin_label(self, name: str) -> str:
+        """How a live plugin is called in sentences for users."""
+        return f"{self.config_dir}/{PLUGINS}/{name}"
+
+
+def open_for_reading(config_dir: str) -> WorkspaceDirectories:
+    """Open what is there; create nothing. Raises :class:`WorkspaceError` for what cannot be read or is not what it must be."""
+    directories = WorkspaceDirectories(config_dir)
+    try:
+        directories.config_fd = _open_config_dir(config_dir)
+        directories.plugins_fd = _open_plugins(directories)
+        directories.state_fd = _open_state(directories)
+        if directories.state_fd is not None:
+            directories.receipts_fd = _open_inner(directories, "receipts")
+            directories.staging_fd = _open_inner(directories, "staging")
+            directories.previous_fd = _open_inner(directories, "previous")
+    except BaseException:
+        directories.close()
+        raise
+    return directories
+
+
+def open_for_writing(config_dir: str, owner: Owner) -> WorkspaceDirectories:
+    """Open all directories and create the missing ones; ``owner`` gets the ``plugins`` directory if that is new.
+
+    Raises :class:`WorkspaceError` for what is not what it must be, :class:`OSError` when the file system refuses.
+    """
+    directories = WorkspaceDirectories(config_dir)
+    try:
+        directories.config_fd = _open_config_dir(config_dir)
+        if not safe_files.exists(directories.config_fd, STATE):
+            os.close(safe_files.make_subdirectory(directories.config_fd, STATE))
+        directories.state_fd = _open_state(directories)
+        if directories.state_fd is None:
+            raise WorkspaceError(f"{config_dir}/{STATE} vanished while it was being opened: find out what removes it, then run again")
+        directories.receipts_fd = safe_files.make_subdirectory(directories.state_fd, "receipts")
+        directories.staging_fd = safe_files.make_subdirectory(directories.state_fd, "staging")
+        directories.previous_fd = safe_files.make_subdirectory(directories.state_fd, "previous")
+        if not safe_files.exists(directories.config_fd, PLUGINS):
+            _create_plugins(directories.config_fd, directories.state_fd, owner)
+        directories.plugins_fd = _open_plugins(directories)
+        if directories.plugins_fd is None or os.fstat(directories.plugins_fd).st_dev != os.fstat(directories.staging_fd).st_dev:
+            raise WorkspaceError(
+                f"{config_dir}/{PLUGINS} is not on the same file system as {config_dir}/{STATE}, so plugins cannot be replaced in one step: "
+                f"mount one volume at {config_dir} instead"
+            )
+    except BaseException:
+        directories.close()
+        raise
+    return directories
+
+
+def _open_config_dir(config_dir: str) -> int:
+    try:
+        return os.open(config_dir, safe_files.OPEN_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise WorkspaceError(f"config dir {config_dir} is not a directory itself: give the real path of the workspace's config dir") from error
+        raise WorkspaceError(f"cannot open config dir {config_dir}: {error.strerror}; check config_dir and that the workspace's volume is mounted") from error
+
+
+def _open_plugins(directories: WorkspaceDirectories) -> Optional[int]:
+    return _open_real_directory(directories, PLUGINS, "make it a real directory: a link could lead anywhere")
+
+
+def _open_state(directories: WorkspaceDirectories) -> Optional[int]:
+    path = f"{directories.config_dir}/{STATE}"
+    advice = "look at who made it, remove it, and run again"
+    state_fd = _open_real_directory(directories, STATE, advice)
+    if state_fd is None:
+        return None
+    status = os.fstat(state_fd)
+    problem = ""
+    if status.st_uid != os.geteuid():
+        problem = f"belongs to user {status.st_uid} instead of {os.geteuid()}"
+    elif stat.S_IMODE(status.st_mode) & 0o077:
+        problem = f"can be entered by others (mode {stat.S_IMODE(status.st_mode):04o} instead of 0700)"
+    if problem:
+        os.close(state_fd)
+        raise WorkspaceError(f"{path} {problem}, so what lies in it cannot be trusted: {advice}")
+    return state_fd
+
+
+def _open_real_directory(directories: WorkspaceDirectories, name: str, advice: str) -> Optional[int]:
+    path = f"{directories.config_dir}/{name}"
+    try:
+        return safe_files.open_subdirectory(directories.config_fd, name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise WorkspaceError(f"{path} is a link or a file, not a directory: {advice}") from error
+        raise WorkspaceError(f"cannot open {path}: {error.strerror}; make it readable for the user that Ansible becomes") from error
+
+
+def _open_inner(directories: WorkspaceDirectories, name: str) -> Optional[int]:
+    if directories.state_fd is None:
+        return None
+    try:
+        return safe_files.open_subdirectory(directories.state_fd, name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise WorkspaceError(f"cannot open {directories.config_dir}/{STATE}/{name}: {error.strerror}") from error
+
+
+def _create_plugins(config_fd: int, state_fd: int, owner: Owner) -> None:
+    """Make ``plugins`` elsewhere and move it there, so that it never exists with another owner than the agent."""
+    temporary = "plugins.new"
+    safe_files.remove_tree(state_fd, temporary)
+    plugins_fd = safe_files.make_subdirectory(state_fd, temporary)
+    try:
+        os.fchown(plugins_fd, owner[0], owner[1])
+        os.fchmod(plugins_fd, 0o755)
+    finally:
+        os.close(plugins_fd)
+    try:
+        safe_files.rename_to_absent(state_fd, temporary, config_fd, PLUGINS)
+    except FileExistsError:
+        safe_files.remove_tree(state_fd, temporary)

@@ -1,0 +1,390 @@
+#!/usr/bin/python
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The workspace half of ``molecule_plugin``: carries a request of the action plugin of the same name to ``plugin_request``."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: molecule_plugin
+short_description: Keep plugins of a Molecule AI workspace in their desired state
+description:
+  - Installs, upgrades, repairs and removes plugins of one workspace, any number in one call, whether the workspace is a container or an EC2 instance.
+  - A plugin is compared by its content, never by a recorded version. When nothing differs, nothing is sent and nothing is written.
+  - A plugin is replaced in one step. Whatever interrupts a run, the workspace has the old version or the new one, whole, and the next run finishes
+    the job.
+  - An upgrade or a removal also removes what the runtime placed from the old version (rules in C(CLAUDE.md), skills, hooks, commands and settings).
+    What somebody changed since is kept and listed in RV(plugins[].kept).
+  - A runtime reads its plugins when it starts. RV(restart_required) says when it has to be restarted, also when an earlier run installed
+    something and died before the restart. Use M(molecule_ai.workspace.workspace_restart) to restart it.
+  - This is an action plugin. Sources are fetched and verified on the controller, once per run for all hosts.
+version_added: 0.1.0
+author:
+  - The molecule_ai.workspace maintainers (@Molecule-AI)
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target. Nothing is sent to the workspace.
+  diff_mode:
+    support: full
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    details:
+      - Text files are shown as unified diffs, other files by their digest, modes and owners as such.
+      - Files larger than C(MAX_FILE_SIZE_FOR_DIFF) are shown by their digest.
+  idempotent:
+    support: full
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+  platform:
+    platforms: posix
+    support: full
+    description: Target OS/families that can be operated against.
+    details:
+      - The workspace needs Linux and Python 3.8 or later; nothing else is installed there.
+options:
+  name:
+    description:
+      - Name of the plugin, which is the name of its directory on the workspace.
+      - 1 to 128 characters of C(a-z), C(0-9), C(.), C(_) and C(-), starting with a letter or digit, without C(..).
+      - Mutually exclusive with O(plugins). One of them is required.
+    type: str
+  source:
+    description:
+      - Where the plugin comes from. Required for O(state=present).
+      - A directory or a C(.tar.gz) file on the controller; a relative path is searched for like a role's files.
+      - A git repository with a pinned ref, for example V(git+https://git.example.com/ecc.git#v1.2.0) or V(git+file:///srv/git/ecc.git#v1.2.0).
+      - V(github://owner/repository#ref) for a repository on GitHub. See O(github_url) for mirrors.
+      - V(local://name) for a directory in O(registry).
+      - The ref is a tag or a full commit id. See O(allow_unpinned) for everything else.
+    type: str
+  state:
+    description:
+      - V(present) makes the plugin on the workspace equal to O(source).
+      - V(absent) removes the plugin and what the runtime placed from it. O(source) is not read.
+    type: str
+    choices: [present, absent]
+    default: present
+  allow_unpinned:
+    description:
+      - Accept a git source whose ref is a branch, or that has none. Two runs may then install different content.
+    type: bool
+    default: false
+  digest:
+    description:
+      - Refuse the source unless its content has this digest. RV(plugins[].digest) of an earlier run tells it.
+      - It covers names, modes and bytes of all files and looks like V(sha256:) and 64 hexadecimal digits.
+    type: str
+  sha256:
+    description:
+      - Refuse the source unless the SHA-256 of its C(plugin.yaml) is this one, as in the C(sha256) of the platform's install request.
+      - It says nothing about the other files; see O(digest) for that.
+    type: str
+  any_runtime:
+    description:
+      - Install the plugin even if its C(plugin.yaml) does not list the workspace's runtime.
+    type: bool
+    default: false
+  include_repository_files:
+    description:
+      - Also ship files that only matter to the plugin's repository, like C(.github) and C(.gitignore).
+      - C(.git), C(__pycache__) and C(*.pyc) are never shipped.
+    type: bool
+    default: false
+  plugins:
+    description:
+      - The plugins of the workspace, when there are several. They are one inspection, one transfer, one change and need one restart.
+      - All of them are verified before the first one is changed.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: As O(name).
+        type: str
+        required: true
+      source:
+        description: As O(source). Required for O(plugins[].state=present).
+        type: str
+      state:
+        description: As O(state).
+        type: str
+        choices: [present, absent]
+        default: present
+      allow_unpinned:
+        description: As O(allow_unpinned).
+        type: bool
+        default: false
+      digest:
+        description: As O(digest).
+        type: str
+      sha256:
+        description: As O(sha256).
+        type: str
+      any_runtime:
+        description: As O(any_runtime).
+        type: bool
+        default: false
+      include_repository_files:
+        description: As O(include_repository_files).
+        type: bool
+        default: false
+  registry:
+    description:
+      - The directory on the controller in which V(local://name) sources are looked for.
+    type: path
+  config_dir:
+    description:
+      - The workspace's config dir, as the connection sees it. Plugins lie in its directory C(plugins).
+      - The default is what M(molecule_ai.workspace.workspace_backend_facts) found. Without either, the task fails.
+    type: path
+  runtime_config_dir:
+    description:
+      - The config dir as the runtime sees it, which on an EC2 instance may be another path. It is needed to recognise placed settings.
+      - The default is what M(molecule_ai.workspace.workspace_backend_facts) found, otherwise O(config_dir).
+    type: path
+  runtime:
+    description:
+      - The workspace's runtime, compared with the runtimes that a plugin supports.
+      - The default is what M(molecule_ai.workspace.workspace_backend_facts) found.
+    type: str
+  owner:
+    description: The numeric user that owns the plugin's files, which is the runtime's agent.
+    type: int
+    default: 1000
+  group:
+    description: The numeric group of the plugin's files.
+    type: int
+    default: 1000
+  exclusive:
+    description:
+      - Remove every plugin directory that O(name) or O(plugins) does not name.
+      - What cannot be the name of a plugin is not removed, only listed in RV(unmanaged).
+    type: bool
+    default: false
+  max_bytes:
+    description: The number of bytes that all files of one plugin may have together. A plugin of exactly this size is accepted.
+    type: int
+    default: 104857600
+  lock_timeout:
+    description: How many seconds to wait for another run that is changing plugins on the same workspace.
+    type: int
+    default: 60
+  allowlist:
+    description:
+      - Names of the plugins that may be installed. When it is empty, all are allowed.
+      - Removals are always allowed.
+    type: list
+    elements: str
+    default: []
+  github_url:
+    description: Where the repositories of V(github://) sources are cloned from.
+    type: str
+    default: https://github.com
+  source_timeout:
+    description: How many seconds fetching one source may take.
+    type: int
+    default: 120
+  max_drift:
+    description: How many differences of each plugin are listed in RV(drift). RV(plugins[].drift_count) always counts all of them.
+    type: int
+    default: 100
+notes:
+  - The workspace is not told to restart. That is left to M(molecule_ai.workspace.workspace_restart), so that several changes cost one restart.
+  - Root, or the user that owns the config dir, is needed on the workspace. On an EC2 instance that means C(become=true).
+  - A plugin directory's C(__pycache__) and C(*.pyc), which the runtime makes, do not count as differences.
+  - The version that was replaced or removed is kept in C(.molecule_ai/previous) in the config dir, one version per plugin.
+seealso:
+  - module: molecule_ai.workspace.workspace_backend_facts
+    description: Finds out where a workspace runs and how it is reached.
+  - module: molecule_ai.workspace.workspace_restart
+    description: Restarts the runtime, so that it reads the changed plugins.
+"""
+
+EXAMPLES = r"""
+- name: Install one plugin from GitHub
+  molecule_ai.workspace.molecule_plugin:
+    name: browser-automation
+    source: github://Molecule-AI/molecule-ai-plugin-browser-automation#v1.1.0
+  register: plugin
+
+- name: Restart the runtime if it has to be
+  molecule_ai.workspace.workspace_restart:
+  when: plugin.restart_required
+
+- name: Keep exactly these plugins on the workspace
+  molecule_ai.workspace.molecule_plugin:
+    exclusive: true
+    plugins:
+      - name: browser-automation
+        source: github://Molecule-AI/molecule-ai-plugin-browser-automation#v1.1.0
+      - name: ecc
+        source: files/plugins/ecc
+      - name: careful-bash
+        source: local://careful-bash
+        digest: sha256:0b8c30631e000491546e631518c2b92022878906f4f38dcafab098cd0114ec17
+    registry: /srv/molecule/plugins
+
+- name: Remove a plugin and all that the runtime made of it
+  molecule_ai.workspace.molecule_plugin:
+    name: old-plugin
+    state: absent
+
+- name: Audit, without changing anything
+  molecule_ai.workspace.molecule_plugin:
+    name: ecc
+    source: files/plugins/ecc
+  check_mode: true
+  diff: true
+  register: audit
+  failed_when: audit.drift | length > 0
+"""
+
+RETURN = r"""
+restart_required:
+  description:
+    - Whether the runtime has to be restarted to read its plugins as they are now, because of this run or because of an earlier one.
+    - In check mode, whether it would have to be.
+  returned: success
+  type: bool
+  sample: true
+plugins:
+  description: One element for each plugin that was asked for or removed, in that order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The plugin's name.
+      returned: success
+      type: str
+      sample: ecc
+    state:
+      description: The state that was asked for.
+      returned: success
+      type: str
+      sample: present
+    action:
+      description:
+        - What was done, or would be done in check mode.
+        - V(repaired) means that the recorded version was there, but its files had been changed.
+      returned: success
+      type: str
+      sample: upgraded
+    digest:
+      description: The digest of the plugin's content as it is now, or would be. Null when it is absent.
+      returned: success
+      type: str
+      sample: sha256:0b8c30631e000491546e631518c2b92022878906f4f38dcafab098cd0114ec17
+    previous_digest:
+      description: The digest of what was there before. Null when there was nothing.
+      returned: success
+      type: str
+      sample: sha256:dd9f11d09e2094d17227d660d21942bbb5e64db76baa8bae1eb8125468a25beb
+    version:
+      description: The version in the source's C(plugin.yaml).
+      returned: success
+      type: str
+      sample: 1.1.0
+    source:
+      description: The source, without any credentials.
+      returned: success
+      type: str
+      sample: github://Molecule-AI/molecule-ai-plugin-ecc#v1.1.0
+    removed_placements:
+      description: What the runtime had placed from the old version and what was removed with it.
+      returned: success
+      type: list
+      elements: str
+      sample: ["CLAUDE.md: rule guidelines.md", "skills/helper/SKILL.md"]
+    kept:
+      description: What the runtime had placed from the old version and what was left, because it is not what the plugin had placed any more.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        path:
+          description: What was left.
+          returned: success
+          type: str
+          sample: skills/helper/SKILL.md
+        reason:
+          description: Why it was left.
+          returned: success
+          type: str
+    drift_count:
+      description: The number of differences that were found before anything was changed.
+      returned: success
+      type: int
+      sample: 2
+drift:
+  description: How the workspace differed from what was asked for, before anything was changed. See O(max_drift).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    plugin:
+      description: The plugin's name.
+      returned: success
+      type: str
+      sample: ecc
+    kind:
+      description: One of V(missing), V(modified), V(extra), V(owner) and V(mode).
+      returned: success
+      type: str
+      sample: modified
+    path:
+      description: The path relative to the plugin's directory, which itself is an empty path.
+      returned: success
+      type: str
+      sample: rules/guidelines.md
+    expected:
+      description: What should be there, in short.
+      returned: success
+      type: str
+      sample: file of 38 bytes, sha256 9225cdec12390984
+    observed:
+      description: What is there, in short.
+      returned: success
+      type: str
+      sample: file of 12 bytes, sha256 432967a27ef97d8f
+unmanaged:
+  description: What lies in the workspace's C(plugins) directory and was not asked for.
+  returned: success
+  type: list
+  elements: str
+  sample: [experiment]
+recovered:
+  description: What an interrupted earlier run had left and what was made of it, one sentence each.
+  returned: success
+  type: list
+  elements: str
+  sample: ["finished an interrupted change of plugin 'ecc'"]
+transferred_bytes:
+  description: The size of what was sent to the workspace. Zero when nothing differed.
+  returned: success
+  type: int
+  sample: 18432
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import plugin_request
+from ..module_utils.errors import WorkspaceError
+from ..module_utils.plugin_options import ARGUMENT_SPEC
+
+
+def main() -> None:
+    """Carry the action plugin's request out and give its result back."""
+    module = AnsibleModule(argument_spec=dict(ARGUMENT_SPEC, _request={"type": "dict"}), supports_check_mode=True)
+    request = module.params["_request"]
+    if not request:
+        module.fail_json(msg="molecule_plugin works through its action plugin, which this task bypassed: use the module by its full name in a task")
+    if module.check_mode and request.get("operation") in plugin_request.WRITING_OPERATIONS:
+        module.fail_json(msg=f"operation {request['operation']} was asked for in check mode: nothing was done; this is a defect, please report it")
+    try:
+        result = plugin_request.handle(request)
+    except WorkspaceError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(result=result)
+
+
+if __name__ == "__main__":
+    main()

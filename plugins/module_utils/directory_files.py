@@ -14,9 +14,9 @@ import secrets
 import stat
 from typing import List, NamedTuple, Optional, Tuple
 
+from . import safe_files
 from .errors import WorkspaceError
 
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO that is put in a file's place must not make us wait for a writer.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHUNK_BYTES = 1024 * 1024
@@ -50,7 +50,7 @@ def open_directory(parent_fd: int, name: str, label: str) -> Optional[int]:
     Raises :class:`LeaveAlone` for a link or anything else that is no directory, :class:`WorkspaceError` when it cannot be read.
     """
     try:
-        return os.open(name, _OPEN_DIRECTORY, dir_fd=parent_fd)
+        return safe_files.open_subdirectory(parent_fd, name)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -174,13 +174,11 @@ def replace_file(parent_fd: int, name: str, content: bytes, read_from: os.stat_r
     reader sees the old text or the new one. Set-id bits are not carried over. Raises OSError when the file system refuses.
     """
     temporary = f"placements-{secrets.token_hex(8)}"
-    file_fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=staging_fd)
+    file_fd = safe_files.create_file(staging_fd, temporary)
     renamed = False
     try:
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(file_fd, view):]
+            safe_files.write_all(file_fd, content)
             os.fchown(file_fd, read_from.st_uid, read_from.st_gid)
             os.fchmod(file_fd, stat.S_IMODE(read_from.st_mode) & 0o777)
             os.fsync(file_fd)
@@ -188,7 +186,7 @@ def replace_file(parent_fd: int, name: str, content: bytes, read_from: os.stat_r
             os.close(file_fd)
         if not unchanged(parent_fd, name, read_from):
             return False
-        os.rename(temporary, name, src_dir_fd=staging_fd, dst_dir_fd=parent_fd)
+        safe_files.rename(staging_fd, temporary, parent_fd, name)
         renamed = True
         sync_directory(parent_fd)
         return True

@@ -106,7 +106,8 @@ def _remove_handlers(
     others = {name: _placed(other_fragments[name], claude_directories) for name in sorted(other_fragments)}
     for event in sorted({event for event, _matcher_text in own.rests}):
         if isinstance(hooks.get(event), list):
-            hooks[event] = [group for group in hooks[event] if not _is_emptied(removal, event, group, own, others)]
+            groups = hooks[event]
+            hooks[event] = [group for group in groups if not _is_emptied(removal, event, group, groups, own, others)]
             if not hooks[event]:
                 del hooks[event]
         elif event in hooks:
@@ -117,8 +118,10 @@ def _remove_handlers(
         del removal.settings["hooks"]
 
 
-def _is_emptied(removal: Removal, event: str, group: Any, own: _Placed, others: Mapping[str, _Placed]) -> bool:
-    """Take the plugin's handlers out of one handler group; tell whether the group itself is to go."""
+def _is_emptied(
+    removal: Removal, event: str, group: Any, groups: Sequence[Any], own: _Placed, others: Mapping[str, _Placed]
+) -> bool:
+    """Take the plugin's handlers out of one of an event's groups; tell whether the group itself is to go."""
     if not isinstance(group, dict) or not isinstance(group.get("hooks"), list):
         return False
     place = (event, _matcher(group))
@@ -130,22 +133,35 @@ def _is_emptied(removal: Removal, event: str, group: Any, own: _Placed, others: 
         if command is not None and owner is None:
             _note(removal.removed, _handler_label(place, command))
             continue
-        remaining.append(handler)
         if command is not None:
             _note(removal.kept, (_handler_label(place, command), f"also placed by plugin {owner}"))
-        elif owner is None and isinstance(handler, dict) and isinstance(handler.get("command"), str):
+            if not _occurs_elsewhere(form, group, groups):
+                remaining.append(handler)
+            continue
+        remaining.append(handler)
+        if owner is None and isinstance(handler, dict) and isinstance(handler.get("command"), str):
             command = own.commands.get(event, {}).get(handler["command"])
             if command:
                 _note(removal.kept, (_handler_label(place, command), CHANGED))
+    was_empty = not group["hooks"]
+    group["hooks"] = remaining
     if remaining:
-        group["hooks"] = remaining
         return False
     if _canonical(_rest(group)) in own.rests.get(place, ()):
         return True
-    if group["hooks"]:
+    if not was_empty:
         _note(removal.kept, (f"hooks.{event}[{place[1]}]", f"{CHANGED}: something was added to it"))
-    group["hooks"] = remaining
     return False
+
+
+def _occurs_elsewhere(form: str, group: Mapping[str, Any], groups: Sequence[Any]) -> bool:
+    """Tell whether a handler that stays for another plugin's sake is also in a second group of the same kind, so that one is enough."""
+    return any(
+        form in [_canonical(handler) for handler in other["hooks"]]
+        for other in groups
+        if other is not group and isinstance(other, dict) and isinstance(other.get("hooks"), list)
+        if _matcher(other) == _matcher(group) and _canonical(_rest(other)) == _canonical(_rest(group))
+    )
 
 
 def _placed(fragment: Mapping[str, Any], claude_directories: Sequence[str]) -> _Placed:

@@ -65,10 +65,10 @@ class Lab:
     # -- machines ------------------------------------------------------------------------------------------------------------
 
     def runtime_container_name(self, name: str) -> str | None:
-        """The container in which the workspace's runtime runs; None when the workspace has none in the lab."""
+        """The container in which the workspace's runtime runs (the EC2 host itself where it has none of its own); None: not in the lab."""
         workspace = self.world.reload().workspace(name)
         instance = self.world.instance_of(workspace)
-        return instance["runtime_container"] if instance else workspace["container"]
+        return instance["runtime_container"] or instance["host_container"] if instance else workspace["container"]
 
     def runtime(self, name: str) -> docker.models.containers.Container:
         """The container in which the workspace's runtime runs."""
@@ -111,7 +111,7 @@ class Lab:
         return [json.loads(line) for line in (content or b"").splitlines()]
 
     def loaded(self, name: str) -> dict[str, Any] | None:
-        """What the running runtime loaded: ``{"started", "plugins": [{"name", "sha256", ...}]}``; None while it does not run."""
+        """What the running runtime loaded: ``{"started", "plugins": [{"name", "sha256", ...}]}``; None while it does not run or is about to load."""
         if self.state(name) != "running":
             return None
         outcome = self.exec(name, "cat", "/run/molecule/loaded.json", where="runtime")
@@ -178,7 +178,7 @@ class Lab:
             if host.status != "running":
                 host.start()
             self.exec(name, "find", self.config_dir(name), "-mindepth", "1", "-delete")
-            machines.provision(runtime, workspace, owner=0)
+            machines.provision(host, instance["config_dir"], workspace, owner=0)
             runtime.restart(timeout=5)
         else:
             runtime.remove(force=True)

@@ -34,6 +34,7 @@ LAYOUT = {
     "molecule-runtime": ("usr/local/lib/molecule-lab/molecule-runtime", 0o755),
     "molecule-host": ("usr/local/lib/molecule-lab/molecule-host", 0o755),
     "authorized-keys": ("usr/local/lib/molecule-lab/authorized-keys", 0o755),
+    "systemctl": ("usr/bin/systemctl", 0o755),
     "sshd_config": ("etc/ssh/sshd_config", 0o644),
 }
 _UNUSED = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
@@ -134,6 +135,9 @@ def _debootstrap(archive: pathlib.Path, step: Progress.Step) -> None:
         unfinished = pathlib.Path(scratch) / "base.tar"
         subprocess.run(["tar", "--numeric-owner", "--xattrs", "--one-file-system", "-C", str(root), "-cf", str(unfinished), "."], check=True)
         os.replace(unfinished, archive)
+    for outdated in archive.parent.glob("base-*.tar"):
+        if outdated != archive:
+            outdated.unlink()
 
 
 def _prepare(root: pathlib.Path) -> None:

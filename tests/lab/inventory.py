@@ -32,6 +32,8 @@ def build(lab: Lab) -> dict[str, Any]:
         variables = {"workspace_id": workspace["id"], "workspace_runtime": workspace["runtime"]}
         if workspace["instance_id"]:
             variables["workspace_instance_id"] = workspace["instance_id"]
+        if workspace["unit"]:
+            variables["workspace_unit"] = workspace["unit"]
         for found in _FOUND_BY_TAG.get(workspace["name"], ()):
             variables.pop(found, None)
         pushable = workspace["kind"] in ("docker", "eic") and not workspace["stopped"]

@@ -40,7 +40,7 @@ def create_workspace(engine: docker.DockerClient, world: World, workspace: dict[
         engine, world, name=workspace["container"], workspace=workspace, config_volume=workspace["config_volume"], starts_volume=workspace["starts_volume"],
         read_only=workspace["read_only"], health_check=workspace["health_check"],
     )
-    provision(container, workspace, owner=AGENT)
+    provision(container, "/configs", workspace, owner=AGENT)
     if start and not workspace["stopped"]:
         container.start()
 
@@ -49,6 +49,8 @@ def create_instance(engine: docker.DockerClient, world: World, instance: dict[st
     """Create and start an EC2 instance for ``workspace``: new host keys (public halves go to ``instance["host_keys"]``), host, runtime."""
     instance_id = instance["instance_id"]
     keys, sockets = prepare_directories(world, instance_id)
+    for volume in (instance["config_volume"], instance["starts_volume"]):
+        engine.volumes.create(volume, labels=_labels(world))
     hostname = "ip-" + instance["private_ip"].replace(".", "-")
     host = engine.containers.create(
         world.data["image"],
@@ -57,8 +59,10 @@ def create_instance(engine: docker.DockerClient, world: World, instance: dict[st
         hostname=hostname,
         extra_hosts={hostname: "127.0.1.1"},
         network_mode="none",
+        environment={"LAB_UNIT": instance["unit"], "LAB_CONFIG_DIR": instance["config_dir"]} if instance["unit"] else {},
         mounts=[
             docker.types.Mount(instance["config_dir"], instance["config_volume"], type="volume"),
+            *([docker.types.Mount(STARTS_DIRECTORY, instance["starts_volume"], type="volume")] if instance["unit"] else []),
             docker.types.Mount("/run/eic-keys", str(keys), type="bind", read_only=True),
             docker.types.Mount("/run/docker-engine", str(sockets), type="bind"),
         ],
@@ -68,13 +72,13 @@ def create_instance(engine: docker.DockerClient, world: World, instance: dict[st
     instance["host_keys"] = public_keys
     put_files(host, "/etc/ssh", files)
     _rename_agent(host, instance["os_user"])
+    provision(host, instance["config_dir"], workspace, owner=0)  # the platform's config directory on a host belongs to root
     host.start()
-    runtime = _create_runtime(
-        engine, world, name=instance["runtime_container"], workspace=workspace, config_volume=instance["config_volume"],
-        starts_volume=instance["starts_volume"], read_only=False, health_check=False,
-    )
-    provision(runtime, workspace, owner=0)  # the platform's config directory on a host belongs to root
-    runtime.start()
+    if instance["runtime_container"]:
+        _create_runtime(
+            engine, world, name=instance["runtime_container"], workspace=workspace, config_volume=instance["config_volume"],
+            starts_volume=instance["starts_volume"], read_only=False, health_check=False,
+        ).start()
 
 
 def prepare_directories(world: World, instance_id: str) -> tuple[pathlib.Path, pathlib.Path]:
@@ -145,7 +149,9 @@ def expected(world: World) -> dict[str, bool]:
             names[workspace["container"]] = not workspace["stopped"]
     for instance in world.data["instances"]:
         if instance["host_container"] and instance["state"] not in ("shutting-down", "terminated"):
-            names.update({instance["host_container"]: True, instance["runtime_container"]: True})
+            names[instance["host_container"]] = True
+            if instance["runtime_container"]:
+                names[instance["runtime_container"]] = True
     return names
 
 
@@ -210,11 +216,11 @@ def _create_runtime(
     )
 
 
-def provision(container: docker.models.containers.Container, workspace: dict[str, Any], *, owner: int) -> None:
+def provision(container: docker.models.containers.Container, config_dir: str, workspace: dict[str, Any], *, owner: int) -> None:
     """Provision a new config directory as the platform does: the directory ``owner``'s, in it config.yaml, the agent's."""
-    if read_file(container, "/configs/config.yaml") is None:
+    if read_file(container, f"{config_dir}/config.yaml") is None:
         text = f"name: {workspace['name']}\nruntime: {workspace['runtime']}\n"
-        put_files(container, "/configs", {"./": (b"", 0o755, owner), "config.yaml": (text.encode(), 0o644, AGENT)})
+        put_files(container, config_dir, {"./": (b"", 0o755, owner), "config.yaml": (text.encode(), 0o644, AGENT)})
 
 
 def _rename_agent(host: docker.models.containers.Container, os_user: str) -> None:

@@ -32,7 +32,8 @@ UNKNOWN_INSTANCE_ID = "i-0fffffffffffffff0"
 TENANT_INSTANCE_ID = "i-0a1b2c3d4e5f60100"
 
 # kind says what up makes of it: "docker" a container on the engine, "eic" an EC2 host with the runtime in it, "external" and "none" nothing.
-# options: read_only root, a health_check, stopped after creation; container: how the platform named it.
+# Options: read_only root, a health_check, stopped after creation; container: how the platform named it; unit: the runtime runs on the
+# bare host as this systemd service, not in a container.
 _SPECIFICATIONS: list[dict[str, Any]] = [
     {"name": "alpha", "id": "a1fa0000-1111-4aaa-8bbb-000000000001", "kind": "docker", "runtime": "claude-code", "container": "short"},
     {"name": "beta", "id": "be7a0000-2222-4aaa-8bbb-000000000002", "kind": "docker", "runtime": "langgraph", "container": "short", "read_only": True},
@@ -40,6 +41,8 @@ _SPECIFICATIONS: list[dict[str, Any]] = [
     {"name": "eic-claude", "id": "e1c00000-4444-4aaa-8bbb-000000000004", "kind": "eic", "runtime": "claude-code", "instance_id": "i-0a1b2c3d4e5f60001"},
     {"name": "eic-hermes", "id": "e1c00000-5555-4aaa-8bbb-000000000005", "kind": "eic", "runtime": "hermes", "instance_id": "i-0a1b2c3d4e5f60002"},
     {"name": "eic-langgraph", "id": "e1c00000-6666-4aaa-8bbb-000000000006", "kind": "eic", "runtime": "langgraph", "instance_id": "i-0a1b2c3d4e5f60003"},
+    {"name": "eic-bare", "id": "e1c00000-bbbb-4aaa-8bbb-00000000000b", "kind": "eic", "runtime": "hermes", "instance_id": "i-0a1b2c3d4e5f60004",
+     "unit": "hermes.service"},
     {"name": "outside", "id": "0e7e0000-7777-4aaa-8bbb-000000000007", "kind": "external", "runtime": "external"},
     {"name": "stopped", "id": "5709ed00-8888-4aaa-8bbb-000000000008", "kind": "docker", "runtime": "claude-code", "container": "short", "stopped": True},
     {"name": "unknown", "id": "0bad0000-9999-4aaa-8bbb-000000000009", "kind": "none", "runtime": "claude-code", "instance_id": UNKNOWN_INSTANCE_ID},
@@ -127,7 +130,8 @@ def new_instance(instance_id: str, private_ip: str, workspace: dict[str, Any]) -
         "availability_zone": AVAILABILITY_ZONE,
         "tags": {"Name": workspace["name"], "WorkspaceID": workspace["id"], "Role": "workspace", "OrgID": workspace["org_id"], "Runtime": workspace["runtime"]},
         "host_container": f"ec2-{instance_id}",
-        "runtime_container": f"runtime-{instance_id}",
+        "runtime_container": None if workspace["unit"] else f"runtime-{instance_id}",
+        "unit": workspace["unit"],
         "os_user": OS_USER,
         "config_dir": HOST_CONFIG_DIRS.get(workspace["runtime"], "/configs"),
         "config_volume": f"config-{instance_id}",
@@ -154,6 +158,7 @@ def build(paths: Paths, docker_host: str) -> World:
             "read_only": specification.get("read_only", False),
             "health_check": specification.get("health_check", False),
             "stopped": specification.get("stopped", False),
+            "unit": specification.get("unit"),
             "config_volume": f"config-{specification['name']}" if kind == "docker" else None,
             "starts_volume": f"starts-{specification['name']}" if kind == "docker" else None,
         }
@@ -164,7 +169,7 @@ def build(paths: Paths, docker_host: str) -> World:
     instances.append({
         "instance_id": TENANT_INSTANCE_ID, "state": "running", "private_ip": "10.20.0.200", "vpc_id": VPC_ID, "subnet_id": SUBNET_ID,
         "availability_zone": AVAILABILITY_ZONE, "tags": {"Name": "tenant", "Role": "tenant", "OrgID": ORG_ID},
-        "host_container": None, "runtime_container": None, "os_user": OS_USER, "config_dir": None,
+        "host_container": None, "runtime_container": None, "unit": None, "os_user": OS_USER, "config_dir": None,
         "config_volume": None, "starts_volume": None, "host_keys": [],
     })
     data = {

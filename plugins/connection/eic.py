@@ -1,0 +1,362 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: eic
+author:
+  - The molecule_ai.workspace maintainers
+short_description: SSH to private EC2 instances through an EC2 Instance Connect Endpoint
+version_added: 0.1.0
+description:
+  - Reaches EC2 instances that have no public address and no known SSH key, through an EC2 Instance Connect Endpoint of their VPC.
+  - It is P(ansible.builtin.ssh#connection) with a tunnel as its C(ProxyCommand). The tunnel pushes a public key that lives for
+    60 seconds; its private key is made for the run and removed at the run's end.
+  - One tunnel, one key push and one SSH login serve all tasks of a play on a host, by ssh's C(ControlPersist).
+    AWS is asked only when a new connection is needed, and not at all about the instance when
+    O(private_address), O(endpoint_id) and O(endpoint_dns_name) are all given.
+requirements:
+  - OpenSSH 8.4 or newer (C(ssh), C(ssh-keygen), C(sftp)) on the controller
+  - the Python packages boto3 and websockets (13 or newer) on the controller
+extends_documentation_fragment:
+  - molecule_ai.workspace.ssh_options
+options:
+  instance_id:
+    description:
+      - Id of the EC2 instance, for example V(i-0123456789abcdef0).
+      - If it is not set, O(host) is used when it is an instance id.
+    type: string
+    vars:
+      - name: workspace_instance_id
+      - name: ansible_eic_instance_id
+  region:
+    description:
+      - AWS region of the instance.
+      - Without it, the region of the AWS profile, and without that V(us-east-2).
+    type: string
+    env:
+      - name: AWS_DEFAULT_REGION
+      - name: AWS_REGION
+    vars:
+      - name: workspace_region
+      - name: ansible_eic_region
+  profile:
+    description:
+      - Name of the AWS profile to use.
+      - Without it and without O(access_key), botocore's usual search applies. It takes the environment, the default profile, container and instance roles.
+    type: string
+    vars:
+      - name: ansible_eic_profile
+  access_key:
+    description: AWS access key id. Excludes O(profile).
+    type: string
+    vars:
+      - name: ansible_eic_access_key
+  secret_key:
+    description: AWS secret access key, needed with O(access_key).
+    type: string
+    vars:
+      - name: ansible_eic_secret_key
+  session_token:
+    description: AWS session token, for temporary O(access_key) and O(secret_key).
+    type: string
+    vars:
+      - name: ansible_eic_session_token
+  endpoint_id:
+    description:
+      - Id of the EC2 Instance Connect Endpoint to use.
+      - Without it, a usable endpoint of the instance's VPC is looked up. The one in the instance's subnet is preferred.
+    type: string
+    vars:
+      - name: ansible_eic_endpoint_id
+  endpoint_dns_name:
+    description: DNS name of the endpoint. Without it, it is looked up.
+    type: string
+    vars:
+      - name: ansible_eic_endpoint_dns_name
+  private_address:
+    description: Private address of the instance. Without it, it is looked up, IPv4 first.
+    type: string
+    vars:
+      - name: ansible_eic_private_address
+  max_tunnel_duration:
+    description:
+      - Seconds after which the service ends the tunnel, 1 to 3600.
+      - It is always sent, since an IAM policy that caps it denies requests without it.
+    type: integer
+    default: 3600
+    vars:
+      - name: ansible_eic_max_tunnel_duration
+  tunnel_timeout:
+    description:
+      - Seconds within which the tunnel must be open and the key pushed, retries included.
+      - The SSH login may take O(timeout) on top, and some seconds for the look-up of the key on the instance.
+    type: integer
+    default: 30
+    vars:
+      - name: ansible_eic_tunnel_timeout
+  ec2_endpoint_url:
+    description: URL of the EC2 API, for VPC interface endpoints.
+    type: string
+    env:
+      - name: AWS_ENDPOINT_URL_EC2
+    vars:
+      - name: ansible_eic_ec2_endpoint_url
+  instance_connect_endpoint_url:
+    description: URL of the EC2 Instance Connect API (which takes the public key), for VPC interface endpoints.
+    type: string
+    env:
+      - name: AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT
+    vars:
+      - name: ansible_eic_instance_connect_endpoint_url
+  tunnel_address:
+    description:
+      - V(host:port) to connect to instead of O(endpoint_dns_name) and port 443.
+      - TLS server name, C(Host) header and signature remain those of the DNS name.
+    type: string
+    vars:
+      - name: ansible_eic_tunnel_address
+  ca_bundle:
+    description: File of PEM certificates that are trusted for the endpoint and the AWS APIs, instead of the system's.
+    type: path
+    env:
+      - name: AWS_CA_BUNDLE
+    vars:
+      - name: ansible_eic_ca_bundle
+  known_hosts_file:
+    description:
+      - File of the host keys that were seen, one line per instance id.
+      - Instance ids are never used again, private addresses are. So a re-created instance needs nothing from you.
+    type: path
+    default: ~/.ansible/eic_known_hosts
+    vars:
+      - name: ansible_eic_known_hosts_file
+  host_key_policy:
+    description:
+      - What to do with the host key of an instance that is not in O(known_hosts_file).
+      - A key that has changed is refused in any case. O(host_key_checking) has no effect, because switching it off would accept changed keys.
+    type: string
+    default: accept-new
+    choices:
+      accept-new: Remember it.
+      strict: Refuse it.
+    vars:
+      - name: ansible_eic_host_key_policy
+notes:
+  - The ControlPath is the plugin's own (O(control_path) has no effect). It differs by instance, user, port, region, endpoint and credentials, because
+    two instances with one private address must not share a connection. O(control_path_dir) applies.
+  - O(reconnection_retries) applies to opening the connection. A command or transfer that has started is never repeated, since it may have run to its end.
+  - O(password) has no effect. The run's ephemeral key is the only way in.
+  - A live connection takes one of the 20 concurrent tunnels of its endpoint, a quota that AWS does not raise. Connections live on for C(ControlPersist) seconds
+    (60 unless O(ssh_args) says otherwise) after their last task, so what counts is the number of hosts that were touched in that time, not C(forks).
+  - C(ControlPersist=no) in O(ssh_args) is taken as 5 seconds, because the tunnel is opened ahead of the command.
+  - ssh returns 255 both for its own errors and for a remote command that exits with 255. Either makes the host unreachable. The message says which it was.
+  - The M(ansible.posix.synchronize) module refuses connection plugins other than ssh, so it does not work with this one. Use M(ansible.builtin.copy) or
+    M(ansible.builtin.unarchive).
+  - The IAM identity needs C(ec2-instance-connect:OpenTunnel) on the endpoint and C(ec2-instance-connect:SendSSHPublicKey) on the instance,
+    and for look-ups C(ec2:DescribeInstances) and C(ec2:DescribeInstanceConnectEndpoints).
+  - HTTPS_PROXY and NO_PROXY of the environment are honoured.
+seealso:
+  - plugin: ansible.builtin.ssh
+    plugin_type: connection
+  - plugin: amazon.aws.aws_ssm
+    plugin_type: connection
+  - name: EC2 Instance Connect Endpoint
+    description: The service, its quotas and its security groups.
+    link: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/connect-with-ec2-instance-connect-endpoint.html
+"""
+
+EXAMPLES = r"""
+# inventory.yml: everything else is looked up
+workspaces:
+  hosts:
+    alice:
+      ansible_eic_instance_id: i-0123456789abcdef0
+    bob:
+      ansible_host: i-0fedcba9876543210
+  vars:
+    ansible_connection: molecule_ai.workspace.eic
+    ansible_user: ubuntu
+    ansible_become: true
+    ansible_eic_region: us-east-2
+    ansible_eic_profile: fleet
+    # spares the interpreter discovery
+    ansible_python_interpreter: python3
+
+# inventory.yml: no look-up at all (needs neither ec2:DescribeInstances nor ec2:DescribeInstanceConnectEndpoints)
+private_hosts:
+  hosts:
+    carol:
+      ansible_eic_instance_id: i-0a1b2c3d4e5f60718
+      ansible_eic_private_address: 10.0.1.17
+  vars:
+    ansible_connection: molecule_ai.workspace.eic
+    ansible_user: ec2-user
+    ansible_eic_endpoint_id: eice-0123456789abcdef0
+    ansible_eic_endpoint_dns_name: eice-0123456789abcdef0.abcdef12.ec2-instance-connect-endpoint.us-east-2.amazonaws.com
+
+# ansible.cfg: give idle connections up earlier, in VPCs with many instances
+# [ssh_connection]
+# ssh_args = -C -o ControlPersist=15s
+"""
+
+import contextlib
+import os
+import re
+import typing as t
+
+from ansible import constants as C
+from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.text.converters import to_bytes
+from ansible.plugins.connection.ssh import AnsibleControlPersistBrokenPipeError
+from ansible.plugins.connection.ssh import Connection as SshConnection
+from ansible.utils.display import Display
+from ansible.utils.path import makedirs_safe, unfrackpath
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.names import INSTANCE_ID
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_errors, eic_master, eic_session, eic_ticket
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.aws_session import AwsOptions
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target
+
+display = Display()
+
+# core's own meaning of these would repeat a started command, and ask for a password that nobody has
+_FIXED_OPTIONS: dict[str, object] = {"reconnection_retries": 0, "password": None}
+_NO_CONTROL_PERSIST = re.compile(rb"(?i)^(-o)?\s*ControlPersist[\s=]+(no|false)\s*$")
+_CONNECTION_LOST = 255
+
+
+@contextlib.contextmanager
+def _ansible_errors() -> t.Iterator[None]:
+    """Errors of the collection become Ansible's, by their kind; the sentence is the same."""
+    try:
+        yield
+    except eic_session.EicError as error:
+        kinds = {eic_errors.AUTHENTICATION: AnsibleAuthenticationFailure, eic_errors.CONFIGURATION: AnsibleError}
+        raise kinds.get(error.kind, AnsibleConnectionFailure)(str(error)) from None
+    except InvalidInputError as error:
+        raise AnsibleError(str(error)) from None
+    except WorkspaceError as error:
+        raise AnsibleConnectionFailure(str(error)) from None
+
+
+class Connection(SshConnection):
+    """``ansible.builtin.ssh`` over a tunnel; the shared connection is opened ahead of the command that needs it.
+
+    So everything that can fail before a command has started fails in :meth:`_open`, where it may be repeated, and nothing that fails later is.
+    """
+
+    transport = "molecule_ai.workspace.eic"
+
+    def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ticket_path = eic_session.new_ticket_path(C.DEFAULT_LOCAL_TMP)
+
+    def get_option(self, option: str, hostvars: dict[str, t.Any] | None = None) -> t.Any:
+        """core's, but for the options whose meaning in core does not fit here."""
+        return _FIXED_OPTIONS[option] if option in _FIXED_OPTIONS else super().get_option(option, hostvars)
+
+    def _settings(self) -> eic_session.Settings:
+        """The options as they are set now; core sets them after the constructor, and anew for each item of a loop."""
+        get = self.get_option
+        host = get("host") or self._play_context.remote_addr
+        instance_id = get("instance_id") or (host if isinstance(host, str) and INSTANCE_ID.fullmatch(host) else None)
+        if not instance_id:
+            raise AnsibleError(f"{host}: the connection needs an EC2 instance id; set ansible_eic_instance_id, or ansible_host to the id")
+        control_directory = unfrackpath(get("control_path_dir"))
+        makedirs_safe(control_directory, 0o700)
+        makedirs_safe(os.path.dirname(get("known_hosts_file")), 0o700)
+        with _ansible_errors():
+            return eic_session.Settings(
+                instance_id=instance_id,
+                os_user=get("remote_user") or "",
+                port=int(get("port") or 22),
+                known=Target(get("private_address") or None, get("endpoint_id") or None, get("endpoint_dns_name") or None),
+                aws=AwsOptions(
+                    region=get("region") or None,
+                    profile=get("profile") or None,
+                    access_key=get("access_key") or None,
+                    secret_key=get("secret_key") or None,
+                    session_token=get("session_token") or None,
+                    endpoint_url=get("ec2_endpoint_url") or None,
+                    aws_ca_bundle=get("ca_bundle") or None,
+                ),
+                max_tunnel_duration=get("max_tunnel_duration"),
+                instance_connect_endpoint_url=get("instance_connect_endpoint_url") or None,
+                connect_to=get("tunnel_address") or None,
+                known_hosts=get("known_hosts_file"),
+                host_key_policy=get("host_key_policy"),
+                control_directory=control_directory,
+                run_directory=C.DEFAULT_LOCAL_TMP,
+                tunnel_timeout=get("tunnel_timeout"),
+                login_timeout=int(get("timeout")),
+            )
+
+    def _build_command(self, binary: str, subsystem: str, *other_args: bytes | str) -> list[bytes]:
+        """core's command with the tunnel: what must hold before the user's arguments (ssh takes the first value), defaults behind them."""
+        command = super()._build_command(binary, subsystem)
+        with _ansible_errors():
+            options = eic_session.ssh_options(self._settings(), self._ticket_path)
+        # the user's "no" would leave a master without sessions for ever
+        command = [_NO_CONTROL_PERSIST.sub(rb"\1ControlPersist=5s", argument) for argument in command]
+        position = command.index(to_bytes(binary)) + 1
+        command[position:position] = [to_bytes(option) for option in options]
+        return [*command, *map(to_bytes, eic_session.DEFAULT_SSH_OPTIONS), *map(to_bytes, other_args)]
+
+    def _bare_run(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool = True, checkrc: bool = True) -> tuple[int, bytes, bytes]:
+        """Every ssh, sftp and scp passes here: see to it that the shared connection is up, run, and say what a 255 was."""
+        settings = self._settings()
+        unused_status = f"{self._ticket_path}.status"
+        for _attempt in range(3):
+            self._open(settings)
+            result = self._run_once(cmd, in_data, sudoable)
+            if result is not None and result[0] != _CONNECTION_LOST:
+                return result
+            report = eic_ticket.take_report(unused_status)
+            if result is not None and (report is None or report.code != "TicketMissing"):
+                return self._explain(settings, cmd, result)
+            # ssh found the shared connection gone, or out of sessions, and had no ticket for another: nothing has started
+            if eic_master.is_alive(settings.control_path):
+                with _ansible_errors(), eic_session.ticket(settings, self._ticket_path):
+                    result = self._run_once(cmd, in_data, sudoable)
+                if result is not None:
+                    return result if result[0] != _CONNECTION_LOST else self._explain(settings, cmd, result)
+        raise AnsibleConnectionFailure(eic_errors.sentence("TicketMissing", settings.context()))
+
+    def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
+        """core's run; ``None`` when the shared connection vanished before the command was handed to it."""
+        try:
+            return super()._bare_run(cmd, in_data, sudoable=sudoable, checkrc=False)
+        except AnsibleControlPersistBrokenPipeError:
+            return None
+
+    def _open(self, settings: eic_session.Settings) -> None:
+        """Open the shared connection unless it is up. Only here is anything repeated: no command has started yet."""
+        if eic_master.is_alive(settings.control_path):
+            return
+        display.vvv(f"EIC: OPEN TUNNEL TO {settings.instance_id} FOR USER {settings.os_user}", host=self.host)
+        executable = self.get_option("ssh_executable")
+        command = self._build_command(executable, "ssh", self.host)
+        command = command[command.index(to_bytes(executable)):]
+        attempts = 1 + max(0, int(super().get_option("reconnection_retries")))
+        for attempt in range(1, attempts + 1):
+            try:
+                with _ansible_errors():
+                    return eic_session.open_master(settings, command, self._ticket_path)
+            except AnsibleAuthenticationFailure:
+                raise
+            except AnsibleConnectionFailure as error:
+                if attempt == attempts:
+                    raise
+                display.vv(f"EIC: attempt {attempt} of {attempts}: {error}", host=self.host)
+
+    def _explain(self, settings: eic_session.Settings, cmd: list[bytes], result: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:
+        """Raise what a 255 after the start of a command means; a transfer whose connection stayed up is left to core, which may try another way."""
+        if not eic_master.is_alive(settings.control_path):
+            report = eic_ticket.take_report(settings.status_path)
+            reason = f" ({eic_errors.sentence(report.code, settings.context(), report.request_id)})" if report else ""
+            raise AnsibleConnectionFailure(eic_errors.sentence("OutcomeUnknown", settings.context(reason=reason)))
+        if to_bytes(self.get_option("ssh_executable")) not in cmd:
+            return result
+        raise AnsibleConnectionFailure(eic_errors.sentence("CommandExit255", settings.context()))

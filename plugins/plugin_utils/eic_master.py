@@ -1,0 +1,107 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shared connection: ssh's ControlPersist master, which outlives tasks, workers and plays. Is it there, and start it, once per host at a time."""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import typing as t
+
+
+class LockTimeout(Exception):
+    """Another process has held the lock for longer than the wait that was allowed."""
+
+
+class LoginTimeout(Exception):
+    """ssh did not log in within the time that was allowed; it and its tunnel have been ended."""
+
+
+def is_alive(control_path: str) -> bool:
+    """Whether a master listens at ``control_path``: what ``ssh -O check`` finds out, without a process."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(control_path)
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def serialised(path: str, timeout: float) -> t.Iterator[None]:
+    """Hold the lock file ``path``, so that parallel first tasks on one host share one tunnel; the file is removed afterwards.
+
+    The kernel frees the lock when its holder dies. Raises :class:`LockTimeout` after ``timeout`` seconds.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if _locked(descriptor, end) and _is_current(descriptor, path):
+                try:
+                    yield
+                finally:
+                    # removed while it is still held: who waits for it finds a file without a name, and opens anew
+                    with contextlib.suppress(OSError):
+                        os.unlink(path)
+                return
+        finally:
+            os.close(descriptor)
+        if time.monotonic() >= end:
+            raise LockTimeout
+
+
+def _locked(descriptor: int, end: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(random.uniform(0.02, 0.08))
+
+
+def _is_current(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def start(command: t.Sequence[bytes], timeout: float) -> tuple[int, str]:
+    """Run an ``ssh -f -N`` that goes into the background once it has logged in; return its exit status and what it wrote to stderr.
+
+    It gets a session of its own: Ctrl-C on a play must not reach a connection that others use. Raises :class:`LoginTimeout` and :class:`OSError`.
+    """
+    # a file, not a pipe: the background process may keep it open
+    with tempfile.TemporaryFile() as messages:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True) as process:
+            try:
+                status = process.wait(timeout)
+            except BaseException as error:
+                _end_session(process)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise LoginTimeout from error
+                raise
+        messages.seek(0)
+        return status, messages.read(65536).decode("utf-8", "replace")
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """End ssh and its tunnel process; a hang-up first, which lets the tunnel free its slot at the endpoint."""
+    for number in (signal.SIGHUP, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+            if number == signal.SIGKILL:
+                return

@@ -1,0 +1,262 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plugin's side of a connection through EC2 Instance Connect: settings, ssh's options, the ticket, and opening the shared connection.
+
+Nothing here knows Ansible. botocore is touched only when a new connection is needed: on a warm host there is not one AWS call.
+"""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import re
+import secrets
+import shlex
+import sys
+import typing as t
+
+from ..module_utils.errors import InvalidInputError, WorkspaceError
+from ..module_utils.names import validate_instance_id
+from . import aws_session, eic_errors, eic_identity, eic_master, eic_ticket, eic_tunnel
+from .eic_target import Target, resolve
+
+_OS_USER = re.compile(r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?")
+_CONNECT_TO = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
+# Which credentials botocore will find, without asking it: a connection that another identity opened must not be shared.
+_CREDENTIAL_VARIABLES = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_LOGIN_ALLOWANCE = 15
+"""Seconds that key exchange and login may take after the banner; sshd may wait 5 s for each of two key look-ups."""
+
+
+class EicError(WorkspaceError):
+    """The connection failed; ``code`` and ``kind`` are those of eic_errors, ``str(error)`` is the sentence."""
+
+    def __init__(self, code: str, context: eic_errors.Context, request_id: str | None = None) -> None:
+        super().__init__(eic_errors.sentence(code, context, request_id))
+        self.code = code
+        self.kind = eic_errors.FAILURES[code].kind if code in eic_errors.FAILURES else eic_errors.UNREACHABLE
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the user set. Directories exist already, are absolute and private; times are seconds.
+
+    Raises :class:`InvalidInputError` when something cannot be right.
+    """
+
+    instance_id: str
+    os_user: str
+    port: int
+    known: Target
+    aws: aws_session.AwsOptions
+    max_tunnel_duration: int
+    instance_connect_endpoint_url: str | None
+    connect_to: str | None
+    known_hosts: str
+    host_key_policy: str
+    control_directory: str
+    run_directory: str
+    tunnel_timeout: int
+    login_timeout: int
+
+    def __post_init__(self) -> None:
+        validate_instance_id(self.instance_id)
+        if not _OS_USER.fullmatch(self.os_user):
+            raise InvalidInputError(f"{self.os_user!r} cannot be an OS user for EC2 Instance Connect; check ansible_user")
+        if not 1 <= self.max_tunnel_duration <= 3600:
+            raise InvalidInputError(f"a tunnel may last 1 to 3600 seconds, not {self.max_tunnel_duration}; check ansible_eic_max_tunnel_duration")
+        if self.tunnel_timeout < 1:
+            raise InvalidInputError(f"the time to open a tunnel must be at least 1 second, not {self.tunnel_timeout}; check ansible_eic_tunnel_timeout")
+        if self.connect_to and not _CONNECT_TO.fullmatch(self.connect_to):
+            raise InvalidInputError(f"{self.connect_to!r} is not of the form host:port; check ansible_eic_tunnel_address")
+        url = self.instance_connect_endpoint_url
+        if url and not re.match(r"https?://[^/\s]", url):
+            raise InvalidInputError(f"{url!r} is not an http or https URL; check ansible_eic_instance_connect_endpoint_url")
+
+    @property
+    def control_path(self) -> str:
+        """The socket of the shared connection, by everything that makes it a different one."""
+        aws = self.aws
+        identity = [self.instance_id, self.os_user, self.port, aws.region, dataclasses.astuple(self.known), self.connect_to, aws.aws_ca_bundle]
+        identity += [self.known_hosts, self.host_key_policy, aws.endpoint_url, self.instance_connect_endpoint_url, aws.profile, aws.access_key]
+        return eic_identity.control_path(self.control_directory, [*identity, *(os.environ.get(name) for name in _CREDENTIAL_VARIABLES)])
+
+    @property
+    def status_path(self) -> str:
+        """Where the tunnel of the shared connection says why it ended, for whoever uses it then."""
+        return f"{self.control_path}.status"
+
+    @property
+    def login_limit(self) -> int:
+        """Seconds after which a new connection is given up as a whole."""
+        return self.tunnel_timeout + self.login_timeout + _LOGIN_ALLOWANCE
+
+    def context(self, **names: t.Any) -> eic_errors.Context:
+        """What the sentences of errors name."""
+        values: dict[str, t.Any] = {
+            "instance_id": self.instance_id,
+            "user": self.os_user,
+            "port": self.port,
+            "known_hosts": self.known_hosts,
+            "seconds": self.login_limit,
+            "region": self.aws.region,
+            "endpoint": self.known.endpoint_id,
+            "address": self.known.address,
+            **names,
+        }
+        return eic_errors.Context(**{name: value for name, value in values.items() if value})
+
+
+def new_ticket_path(run_directory: str) -> str:
+    """A path for a ticket that nobody else uses, in the run's private directory."""
+    return os.path.join(run_directory, f"eic-ticket-{secrets.token_hex(8)}")
+
+
+def ssh_options(settings: Settings, ticket_path: str) -> list[str]:
+    """What must hold for every ssh, sftp and scp. ssh takes the first value of an option, so these go before the user's arguments."""
+    proxy_command = shlex.join([sys.executable, "-I", "-S", eic_tunnel.__file__, ticket_path])
+    options = {
+        "ProxyCommand": proxy_command.replace("%", "%%"),
+        "ControlMaster": "auto",
+        "ControlPath": eic_identity.quoted_path(settings.control_path),
+        "HostKeyAlias": settings.instance_id,
+        "UserKnownHostsFile": eic_identity.quoted_path(settings.known_hosts),
+        "StrictHostKeyChecking": "yes" if settings.host_key_policy == "strict" else "accept-new",
+        "HashKnownHosts": "no",
+        "IdentityFile": eic_identity.quoted_path(eic_identity.private_key_path(settings.run_directory)),
+        "IdentitiesOnly": "yes",
+        "PreferredAuthentications": "publickey",
+        "PubkeyAuthentication": "yes",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+    }
+    return [argument for name, value in options.items() for argument in ("-o", f"{name}={value}")]
+
+
+DEFAULT_SSH_OPTIONS = ("-o", "ControlPersist=60s", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
+"""Behind the user's arguments, so that those win."""
+
+
+@contextlib.contextmanager
+def ticket(settings: Settings, path: str) -> t.Iterator[Target]:
+    """Resolve target and credentials, and let a ticket lie at ``path`` meanwhile; yields the target.
+
+    Raises :class:`EicError`, :class:`aws_session.AwsError`, :class:`eic_target.TargetError` and :class:`InvalidInputError`.
+    """
+    made = aws_session.session(settings.aws)
+    fips = bool(made.get_config_variable("use_fips_endpoint"))
+    region = aws_session.region(settings.aws, made)
+    credentials = _credentials(made, settings)
+    target = resolve(settings.known, settings.instance_id, lambda: aws_session.client(settings.aws, "ec2", made=made), fips=fips)
+    try:
+        public_key = eic_identity.ensure_key(settings.run_directory)
+    except eic_identity.KeygenError as error:
+        raise EicError("KeygenFailed", settings.context()) from error
+    eic_ticket.take_report(settings.status_path)
+    content = eic_ticket.Ticket(
+        site_directory=_site_directory(settings),
+        status_path=settings.status_path,
+        region=region,
+        access_key=credentials.access_key,
+        secret_key=credentials.secret_key,
+        session_token=credentials.token,
+        instance_id=settings.instance_id,
+        os_user=settings.os_user,
+        public_key=public_key,
+        endpoint_id=str(target.endpoint_id),
+        dns_name=str(target.dns_name),
+        address=str(target.address),
+        port=settings.port,
+        max_tunnel_duration=settings.max_tunnel_duration,
+        key_push_url=settings.instance_connect_endpoint_url or _key_push_url(made, region, fips),
+        connect_to=settings.connect_to,
+        ca_bundle=settings.aws.aws_ca_bundle,
+        timeout=settings.tunnel_timeout,
+    )
+    try:
+        eic_ticket.write(path, content)
+        yield target
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
+    """Open the shared connection with ``command`` (an ssh with everything but ``-f -N``), unless it is there; one process per host at a time.
+
+    Raises :class:`EicError` and what :func:`ticket` raises.
+    """
+    if eic_master.is_alive(settings.control_path):
+        return
+    try:
+        with eic_master.serialised(f"{settings.control_path}.lock", 2 * settings.login_limit):
+            if not eic_master.is_alive(settings.control_path):
+                _open_master(settings, command, ticket_path)
+    except eic_master.LockTimeout as error:
+        raise EicError("LockTimeout", settings.context(seconds=2 * settings.login_limit)) from error
+
+
+def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
+    with ticket(settings, ticket_path) as target:
+        context = settings.context(endpoint=target.endpoint_id, address=target.address)
+        # ConnectTimeout must leave the tunnel the time to say itself what is wrong
+        options = ["-f", "-N", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={settings.tunnel_timeout + settings.login_timeout}"]
+        try:
+            status, messages = eic_master.start([command[0], *(option.encode() for option in options), *command[1:]], settings.login_limit)
+        except eic_master.LoginTimeout as error:
+            raise failure(settings, context, "LoginTimeout") from error
+        except OSError as error:
+            raise EicError("SshConfiguration", context) from error
+    if status != 0:
+        raise failure(settings, context, eic_errors.code_of_ssh_messages(messages))
+    if not eic_master.is_alive(settings.control_path):
+        raise EicError("MasterMissing", context)
+
+
+def failure(settings: Settings, context: eic_errors.Context, ssh_code: str) -> EicError:
+    """The error to show when ssh failed with ``ssh_code``: the tunnel knows better, unless ssh got as far as to judge keys."""
+    report = eic_ticket.take_report(settings.status_path)
+    if report is None or (report.phase == "tunnel" and eic_errors.FAILURES[ssh_code].kind == eic_errors.AUTHENTICATION):
+        return EicError(ssh_code, context)
+    names = {"reason": report.message, "host": report.host}
+    return EicError(report.code, dataclasses.replace(context, **{name: value for name, value in names.items() if value}), report.request_id)
+
+
+def _credentials(made: t.Any, settings: Settings) -> t.Any:
+    """botocore's frozen credentials: whatever it resolves (keys, profile, SSO, assumed role, process, container, instance)."""
+    import botocore.exceptions
+
+    try:
+        credentials = made.get_credentials()
+        if credentials is None:
+            raise EicError("NoCredentials", settings.context())
+        return credentials.get_frozen_credentials()
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise aws_session.AwsError(aws_session.sentence(error, f"{settings.instance_id}: cannot get AWS credentials")) from error
+
+
+def _key_push_url(made: t.Any, region: str, fips: bool) -> str:
+    """The URL of the EC2 Instance Connect API, from botocore's endpoint data: making a whole client would cost 0.4 s."""
+    endpoint = made.get_component("endpoint_resolver").construct_endpoint("ec2-instance-connect", region, use_fips_endpoint=fips)
+    host = endpoint["hostname"] if endpoint else f"ec2-instance-connect.{region}.amazonaws.com"
+    return f"https://{host}/"
+
+
+def _site_directory(settings: Settings) -> str:
+    """Where ``websockets`` lies for this process; the tunnel process starts without site-packages."""
+    found = importlib.util.find_spec("websockets")
+    if found is None or not found.origin:
+        raise EicError("WebsocketsMissing", settings.context())
+    return os.path.dirname(os.path.dirname(found.origin))

@@ -1,0 +1,214 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller half of ``molecule_plugin``: prepare the sources, ask the workspace, and send only what drifted.
+
+A workspace on which nothing is to be done costs one remote execution; otherwise inspect, one transfer, apply.
+"""
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleFileNotFound
+from ansible.plugins.action import ActionBase
+
+from ..module_utils.errors import InvalidInputError, WorkspaceError
+from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
+from ..module_utils.plugin_tree import Limits
+from ..plugin_utils import bundle, manifest, plugin_plan, workspace_answer
+from ..plugin_utils.drift_report import DiffReport, result_of
+from ..plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
+from ..plugin_utils.prepared_plugin import PreparedPlugin, prepare
+from ..plugin_utils.run_cache import RunCache, cache_key
+from ..plugin_utils.sources import SourceSettings, parse_source
+from ..plugin_utils.workspace_answer import Application, Inspection, plain
+
+_MODULE = "molecule_ai.workspace.molecule_plugin"
+_SHIPMENT = "shipment.tar"
+_TARGET_VARIABLES = ("workspace_config_dir", "workspace_runtime_config_dir", "workspace_runtime")
+
+
+class ActionModule(ActionBase):
+    """Keep a workspace's plugins in the state that the task describes."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the task on one host; raise ``AnsibleActionFail`` with one sentence."""
+        super().run(tmp, task_vars)
+        self._task_vars = task_vars or {}
+        self._warnings: list[Any] = []
+        self._cache = RunCache(Path(C.DEFAULT_LOCAL_TMP) / "molecule_ai_workspace")
+        try:
+            return self._converge()
+        except WorkspaceError as error:
+            raise AnsibleActionFail(str(error)) from None
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+
+    def _converge(self) -> dict[str, Any]:
+        options = self._options()
+        wanted = plugin_plan.wanted_plugins(options, [name for name, value in self._task.args.items() if value is not None])
+        target = plugin_plan.target_of(options, self._variable("workspace_backend"), {name: self._variable(name) for name in _TARGET_VARIABLES})
+        prepared = self._prepare(wanted, options, target)
+
+        recovered: tuple[str, ...] = ()
+        plans, inspection = self._inspect(wanted, prepared, target, options["exclusive"])
+        must_recover = inspection.needs_recovery
+        if must_recover and not self._task.check_mode:
+            # Recovery may finish or take back an exchange, so what was observed before it is no precondition for anything.
+            recovered = self._apply([], target)[0].recovered
+            plans, inspection = self._inspect(wanted, prepared, target, options["exclusive"])
+        to_do = [plan for plan in plans if plan.action != "none"]
+        diff = self._diff(to_do, target) if self._task.diff and not self._task.no_log else []
+
+        application, transferred = None, 0
+        if to_do and not self._task.check_mode:
+            application, transferred = self._apply(to_do, target)
+            recovered += application.recovered
+        result = result_of(plans, inspection, application, must_recover, options["max_drift"])
+        return {**result, "recovered": list(recovered), "transferred_bytes": transferred, **self._extras(diff)}
+
+    def _options(self) -> dict[str, Any]:
+        _validation, options = self.validate_argument_spec(
+            argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE, required_one_of=REQUIRED_ONE_OF, required_by=REQUIRED_BY
+        )
+        checked: dict[str, Any] = plain(options)
+        return checked
+
+    def _variable(self, name: str) -> Any:
+        value = self._task_vars.get(name, (self._task_vars.get("ansible_facts") or {}).get(name))
+        return plain(self._templar.template(value)) if value is not None else None
+
+    def _prepare(self, wanted: Sequence[WantedPlugin], options: Mapping[str, Any], target: Target) -> dict[str, PreparedPlugin]:
+        """Return what is to be present, by name, fetched and verified: any bad input fails here, before the workspace is asked anything."""
+        limits = Limits(max_bytes=options["max_bytes"])
+        registry = options["registry"]
+        settings = SourceSettings(
+            find=self._find,
+            registry=self._loader.path_dwim(registry) if registry else None,
+            github_url=options["github_url"],
+            timeout=options["source_timeout"],
+            max_bytes=limits.max_bytes,
+            max_entries=limits.max_entries,
+        )
+        present = [plugin for plugin in wanted if plugin.state == "present"]
+        for plugin in present:
+            manifest.require_allowed(plugin.name, options["allowlist"])
+        sources = [(plugin, parse_source(plugin.source or "", settings, plugin.allow_unpinned)) for plugin in present]
+        prepared = {}
+        for plugin, source in sources:
+            result = prepare(source, plugin.include_repository_files, limits, self._cache)
+            self._warnings += [*result.warnings, *result.warnings_for(plugin.name)]
+            result.require_pins(plugin.name, plugin.digest, plugin.sha256)
+            if not plugin.any_runtime:
+                manifest.require_supported_runtime(plugin.name, result.runtimes, target.runtime)
+            prepared[plugin.name] = result
+        return prepared
+
+    def _find(self, path: str) -> str:
+        try:
+            return os.path.abspath(str(plain(self._find_needle("files", path))))
+        except AnsibleFileNotFound:
+            raise InvalidInputError(
+                f"source {path!r} does not exist on the controller: it is searched in the role's and the playbook's directory and in 'files' there"
+            ) from None
+
+    def _inspect(
+        self, wanted: Sequence[WantedPlugin], prepared: Mapping[str, PreparedPlugin], target: Target, exclusive: bool
+    ) -> tuple[list[PluginPlan], Inspection]:
+        digests = {plugin.name: prepared[plugin.name].digest if plugin.name in prepared else None for plugin in wanted}
+        answer = self._ask(plugin_plan.inspect_request(target, digests, exclusive))
+        inspection = workspace_answer.parse_inspection(answer, list(digests))
+        plans = [plugin_plan.plan_plugin(plugin, prepared.get(plugin.name), inspection.plugins[plugin.name], target) for plugin in wanted]
+        if exclusive:
+            plans += [plugin_plan.plan_unmanaged(name, observed) for name, observed in inspection.others.items()]
+        return plans, inspection
+
+    def _diff(self, plans: Sequence[PluginPlan], target: Target) -> list[dict[str, str]]:
+        report = DiffReport(plans, C.MAX_FILE_SIZE_FOR_DIFF)
+        files = report.wanted_texts()
+        texts: dict[tuple[str, str], str | None] = {}
+        if files:
+            texts = workspace_answer.parse_texts(self._ask(plugin_plan.read_request(target, files, report.max_bytes)))
+        return report.render(texts)
+
+    def _apply(self, plans: Sequence[PluginPlan], target: Target) -> tuple[Application, int]:
+        """Carry out ``plans`` and return what was done and the number of bytes that were sent."""
+        shipment, size = self._send(plugin_plan.needed_bundles(plans))
+        answer = self._ask(plugin_plan.apply_request(target, plans, shipment, self._job()))
+        application = workspace_answer.parse_application(answer, [plan.name for plan in plans])
+        for plan in plans:
+            wanted = plan.prepared.digest if plan.prepared is not None else None
+            if application.plugins[plan.name].digest != wanted:
+                raise WorkspaceError(f"plugin {plan.name} is not what was sent: look at what else writes to {target.config_dir}, and run again")
+        return application, size
+
+    def _send(self, plugins: Mapping[str, PreparedPlugin]) -> tuple[str | None, int]:
+        """Transfer exactly these bundles in one file and return its remote path and size; nothing for none."""
+        if not plugins:
+            return None, 0
+        bundles = {digest: plugin.bundle for digest, plugin in plugins.items()}
+        key = cache_key("shipment", {"digests": sorted(bundles)})
+        local = self._cache.once(key, lambda directory: bundle.write_shipment(bundles, directory / _SHIPMENT)) / _SHIPMENT
+        if self._connection._shell.tmpdir is None:
+            self._make_tmp_path()
+        remote = self._connection._shell.join_path(self._connection._shell.tmpdir, local.name)
+        self._transfer_file(str(local), remote)
+        self._fixup_perms2((self._connection._shell.tmpdir, remote), execute=False)
+        return remote, local.stat().st_size
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        """Run the workspace half once; raise ``AnsibleActionFail`` with its sentence when it fails."""
+        returned = self._execute_module(module_name=_MODULE, module_args={"_request": request}, task_vars=self._task_vars)
+        if returned.get("unreachable"):
+            raise AnsibleConnectionFailure(str(returned.get("msg") or "the workspace is unreachable"))
+        if returned.get("failed"):
+            raise AnsibleActionFail(_failure(returned))
+        self._warnings += returned.get("warnings") or []
+        return plain(returned.get("result"))
+
+    def _job(self) -> dict[str, str]:
+        """Say in the receipt who did it."""
+        facts = {
+            "play": self._task_vars.get("ansible_play_name"),
+            "controller": socket.gethostname(),
+            "user": _user(),
+            "awx_job_id": os.environ.get("JOB_ID") or self._task_vars.get("awx_job_id"),
+        }
+        return {name: plain(str(value)) for name, value in facts.items() if value}
+
+    def _extras(self, diff: list[dict[str, str]]) -> dict[str, Any]:
+        """Return what Ansible itself looks for in a result."""
+        extras: dict[str, Any] = {}
+        if diff:
+            extras["diff"] = diff
+        if self._warnings:
+            extras["warnings"] = self._warnings
+        if self._discovered_interpreter_key:
+            extras["ansible_facts"] = {self._discovered_interpreter_key: self._discovered_interpreter}
+        return extras
+
+
+def _failure(returned: Mapping[str, Any]) -> str:
+    """Return one sentence for a module that failed, or that could not even run."""
+    if "module_stderr" not in returned and "module_stdout" not in returned:
+        return str(returned.get("msg") or "the workspace gave no reason for its failure: run again with -vvv")
+    lines = f"{returned.get('module_stdout') or ''}\n{returned.get('module_stderr') or ''}".split("\n")
+    reason = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    return f"the workspace could not run the module with its Python ({reason[:300]}): it needs Python 3.8 or newer, see ansible_python_interpreter"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a uid that has no name.
+        return str(os.getuid())

@@ -1,0 +1,236 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person gets to see of a run: the result per plugin, the drift, and the diff per file.
+
+Results stay small, because AWX cuts an event at 700,000 bytes: drift is listed up to a number of entries, and a diff shows the texts of as
+many files as fit into a budget and names the others.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
+
+from ..module_utils.plugin_tree import Entries, Entry, printable, sorted_paths
+from .bundle import read_bundled_files
+from .plugin_plan import PluginPlan
+from .workspace_answer import Application, Inspection, Placements
+
+_DIFF_CHARACTERS = 300_000
+_DIFF_FILES = 200
+
+
+@dataclass(frozen=True)
+class _FileChange:
+    """A file that will be another one afterwards; ``None``: there is no such file."""
+
+    plan: PluginPlan
+    path: str
+    before: Entry | None
+    after: Entry | None
+
+    @property
+    def size(self) -> int:
+        return sum(entry["size"] for entry in (self.before, self.after) if entry is not None)
+
+
+def result_of(plans: Sequence[PluginPlan], inspection: Inspection, application: Application | None, must_recover: bool, max_drift: int) -> dict[str, Any]:
+    """Return a task's result about the plugins, after ``application`` or, without one, as a prediction.
+
+    ``must_recover``: an interrupted run was or will be finished, which is a change of its own.
+    """
+    if application is None:
+        change = any(plan.action != "none" for plan in plans)
+        pending = inspection.restart_pending
+    else:
+        change = any(plugin.changed for plugin in application.plugins.values())
+        pending = application.restart_pending
+    planned = {plan.name for plan in plans}
+    drift = drift_entries(plans, max_drift)
+    drift += [_whole(name, "unmanaged", "absent", "installed") for name in inspection.unmanaged if name not in planned]
+    drift += [_whole(name, "restart_pending", "restarted", "not restarted since the last change") for name in inspection.restart_pending]
+    return {
+        "changed": change or must_recover,
+        "restart_required": change or bool(pending),
+        "plugins": plugin_results(plans, application),
+        "drift": drift,
+        "unmanaged": [printable(name) for name in inspection.unmanaged],
+    }
+
+
+def plugin_results(plans: Sequence[PluginPlan], application: Application | None) -> list[dict[str, Any]]:
+    """Return the result's ``plugins``: what was done (``application``), or what would be done."""
+    results = []
+    for plan in plans:
+        done = application.plugins.get(plan.name) if application is not None else None
+        placements = done.placements if done is not None else plan.observed.placements if plan.action != "none" else Placements()
+        results.append(
+            {
+                "name": plan.name,
+                "state": plan.state,
+                "action": plan.action if done is None or done.changed else "none",
+                "digest": plan.prepared.digest if plan.prepared is not None else None,
+                "previous_digest": plan.observed.digest,
+                "version": plan.prepared.version if plan.prepared is not None else None,
+                "revision": plan.prepared.revision if plan.prepared is not None else None,
+                "source": plan.prepared.source if plan.prepared is not None else None,
+                "removed_placements": [printable(placement) for placement in placements.removed],
+                "kept": [{field: printable(text) for field, text in kept.items()} for kept in placements.kept],
+                "drift_count": len(plan.drift),
+            }
+        )
+    return results
+
+
+def drift_entries(plans: Sequence[PluginPlan], max_drift: int) -> list[dict[str, str]]:
+    """Return the result's ``drift`` of the wanted plugins, one entry per difference, at most ``max_drift`` for each plugin."""
+    return [{"plugin": plan.name, **{field: printable(text) for field, text in drift.items()}} for plan in plans for drift in plan.drift[:max_drift]]
+
+
+def _whole(name: str, kind: str, expected: str, observed: str) -> dict[str, str]:
+    """A difference of a plugin as a whole; its path is empty, as the root's."""
+    return {"plugin": printable(name), "kind": kind, "path": "", "expected": expected, "observed": observed}
+
+
+class DiffReport:
+    """The diff of one run on one workspace. Ask for :meth:`wanted_texts`, get them from the workspace, then :meth:`render`.
+
+    ``max_file_bytes`` is core's limit for a file in a diff (0 or less: none).
+    """
+
+    def __init__(self, plans: Sequence[PluginPlan], max_file_bytes: int) -> None:
+        self._plans = [plan for plan in plans if plan.action != "none"]
+        self._max_file_bytes = max_file_bytes if max_file_bytes > 0 else _DIFF_CHARACTERS
+        self._changes = [change for plan in self._plans for change in _file_changes(plan)]
+        self._with_text = self._within_budget()
+
+    def wanted_texts(self) -> list[tuple[str, str]]:
+        """Return the files (plugin, path) whose present text is needed."""
+        return [(change.plan.name, change.path) for change in self._with_text if change.before is not None]
+
+    @property
+    def max_bytes(self) -> int:
+        """The size above which a file's text is not shown."""
+        return self._max_file_bytes
+
+    def render(self, texts: Mapping[tuple[str, str], str | None]) -> list[dict[str, str]]:
+        """Return the value of a result's ``diff``; ``texts`` holds what the workspace gave for :meth:`wanted_texts`."""
+        new_texts = self._new_texts()
+        shown = {id(change) for change in self._with_text}
+        diffs = []
+        for change in self._changes[:_DIFF_FILES]:
+            key = (change.plan.name, change.path)
+            before = "" if change.before is None else texts.get(key) if id(change) in shown else None
+            after = "" if change.after is None else new_texts.get(key)
+            diffs.append(_file_diff(change, before, after))
+        if len(self._changes) > _DIFF_FILES:
+            diffs.append({"prepared": f"and {len(self._changes) - _DIFF_FILES} more files differ\n"})
+        for plan in self._plans:
+            diffs += _structure_diff(plan) + _placement_diff(plan)
+        return diffs
+
+    def _within_budget(self) -> list[_FileChange]:
+        """Choose, in order, the files whose texts are shown."""
+        left = _DIFF_CHARACTERS
+        chosen = []
+        for change in self._changes[:_DIFF_FILES]:
+            sizes = [entry["size"] for entry in (change.before, change.after) if entry is not None]
+            if max(sizes) <= self._max_file_bytes and change.size <= left and _may_be_text(change):
+                left -= change.size
+                chosen.append(change)
+        return chosen
+
+    def _new_texts(self) -> dict[tuple[str, str], str | None]:
+        texts: dict[tuple[str, str], str | None] = {}
+        for plan in self._plans:
+            paths = {change.path for change in self._with_text if change.plan is plan and change.after is not None}
+            if plan.prepared is not None and paths:
+                texts.update({(plan.name, path): _as_text(content) for path, content in read_bundled_files(plan.prepared.bundle, paths).items()})
+        return texts
+
+
+def _file_changes(plan: PluginPlan) -> list[_FileChange]:
+    after: Entries = plan.prepared.entries if plan.prepared is not None else {}
+    before: Entries = (plan.observed.entries or {}) if plan.observed.exists else {}
+    if plan.prepared is not None and plan.observed.exists and plan.observed.entries is None:
+        return []
+    changes = []
+    for path in sorted_paths(set(before) | set(after)):
+        old, new = before.get(path), after.get(path)
+        if all(entry is None or entry["type"] == "directory" for entry in (old, new)):
+            continue
+        if old is None or new is None or any(old[field] != new[field] for field in ("type", "size", "sha256", "target")):
+            changes.append(_FileChange(plan, path, old, new))
+    return changes
+
+
+def _may_be_text(change: _FileChange) -> bool:
+    # The root itself has no path that could be asked for, and a name that is not UTF-8 none that the workspace would find again.
+    are_files = all(entry is None or entry["type"] == "file" for entry in (change.before, change.after))
+    return are_files and change.path != "" and printable(change.path) == change.path
+
+
+def _file_diff(change: _FileChange, before: str | None, after: str | None) -> dict[str, str]:
+    header = f"plugins/{change.plan.name}/{printable(change.path)}"
+    if before is None or after is None:
+        before, after = _in_words(change.before), _in_words(change.after)
+    return {
+        "before_header": header if change.before is not None else f"{header} (absent)",
+        "after_header": header if change.after is not None else f"{header} (absent)",
+        "before": before,
+        "after": after,
+    }
+
+
+def _in_words(entry: Entry | None) -> str:
+    """Describe what is not shown: binary, too large, or no file."""
+    if entry is None:
+        return ""
+    if entry["type"] == "file":
+        return f"(not shown) file of {entry['size']} bytes, sha256 {entry['sha256']}\n"
+    return f"{entry['type']}{' to ' + printable(entry['target']) if entry['target'] else ''}\n"
+
+
+def _structure_diff(plan: PluginPlan) -> list[dict[str, str]]:
+    """Return the differences in modes, owners and directories of a plugin that is there already."""
+    if plan.prepared is None or plan.observed.entries is None:
+        return []
+    before, after = plan.observed.entries, plan.prepared.entries
+    wrong = frozenset(plan.observed.wrong_owner)
+    lines: tuple[list[str], list[str]] = ([], [])
+    for path in sorted_paths(set(before) | set(after)):
+        old, new = before.get(path), after.get(path)
+        if (old is None or new is None) and (old or new or {}).get("type") != "directory":
+            continue
+        if old is not None and new is not None and path not in wrong and (old["mode"] == new["mode"] or old["type"] != new["type"]):
+            continue
+        name = printable(path) or "."
+        if old is not None:
+            owner = f" owner {old.get('uid', '?')}:{old.get('gid', '?')}" if path in wrong else ""
+            lines[0].append(f"{name}: {old['type']} {old['mode']:04o}{owner}\n")
+        if new is not None:
+            lines[1].append(f"{name}: {new['type']} {new['mode']:04o}\n")
+    if lines[0] == lines[1]:
+        return []
+    header = f"plugins/{plan.name} (modes, owners and directories)"
+    return [{"before_header": header, "after_header": header, "before": "".join(lines[0][:_DIFF_FILES]), "after": "".join(lines[1][:_DIFF_FILES])}]
+
+
+def _placement_diff(plan: PluginPlan) -> list[dict[str, str]]:
+    """Return what the runtime made of the present version and what happens to it, as a short text."""
+    placements = plan.observed.placements
+    if not placements.removed and not placements.kept:
+        return []
+    lines = [f"placements of plugin {plan.name}\n"]
+    lines += [f"- {printable(placement)}\n" for placement in placements.removed]
+    lines += [f"  kept: {printable(kept['path'])} ({printable(kept['reason'])})\n" for kept in placements.kept]
+    return [{"prepared": "".join(lines[: _DIFF_FILES + 1])}]
+
+
+def _as_text(content: bytes) -> str | None:
+    if b"\0" in content:
+        return None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,210 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one run of ``molecule_plugin`` wants of one workspace, and what is to be done about it. No input or output here."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Collection, Mapping, Sequence
+
+from ..module_utils.errors import InvalidInputError
+from ..module_utils.names import validate_config_dir, validate_plugin_name
+from ..module_utils.plugin_options import PLUGIN_ARGUMENT_SPEC
+from ..module_utils.plugin_tree import Drift, compare
+from .manifest import validate_pins
+from .prepared_plugin import PreparedPlugin
+from .workspace_answer import Observed
+
+REQUEST_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WantedPlugin:
+    """One element of ``plugins``: the options as they are documented."""
+
+    name: str
+    state: str
+    source: str | None
+    allow_unpinned: bool
+    digest: str | None
+    sha256: str | None
+    any_runtime: bool
+    include_repository_files: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the plugins go, and on which terms.
+
+    ``runtime_config_dir`` is the config dir as the runtime sees it, ``runtime`` may be unknown, ``lock_timeout`` is in seconds,
+    ``max_bytes`` is the cap for one plugin.
+    """
+
+    config_dir: str
+    runtime_config_dir: str
+    runtime: str | None
+    owner: tuple[int, int]
+    lock_timeout: int
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class PluginPlan:
+    """What is to be done with one plugin: ``action`` is none, installed, upgraded, repaired or removed."""
+
+    name: str
+    state: str
+    prepared: PreparedPlugin | None
+    observed: Observed
+    action: str
+    drift: tuple[Drift, ...]
+
+
+def wanted_plugins(options: Mapping[str, Any], given: Collection[str]) -> list[WantedPlugin]:
+    """Return what the validated ``options`` ask for; ``given`` are the names of the options that the task really has.
+
+    Raises :class:`InvalidInputError` for names, doubles, missing sources and hashes that cannot be one.
+    """
+    if options.get("plugins") is None:
+        elements = [{option: options[option] for option in PLUGIN_ARGUMENT_SPEC}]
+    else:
+        misplaced = sorted(set(given) & set(PLUGIN_ARGUMENT_SPEC))
+        if misplaced:
+            raise InvalidInputError(f"{', '.join(misplaced)} would be ignored beside 'plugins': say it in the elements of 'plugins'")
+        elements = options["plugins"]
+    wanted = [_wanted_plugin(element) for element in elements]
+    seen: set[str] = set()
+    for plugin in wanted:
+        validate_plugin_name(plugin.name)
+        if plugin.name in seen:
+            raise InvalidInputError(f"plugin {plugin.name} is listed twice: keep one entry")
+        seen.add(plugin.name)
+        if plugin.state == "present" and not plugin.source:
+            raise InvalidInputError(f"plugin {plugin.name} has no source: set 'source', or state: absent to remove it")
+        validate_pins(plugin.digest, plugin.sha256, plugin.name)
+    return wanted
+
+
+def target_of(options: Mapping[str, Any], backend: object, variables: Mapping[str, Any]) -> Target:
+    """Return where the plugins go, from the options, else from the fact ``workspace_backend``, else from ``workspace_…`` variables.
+
+    There is no default path: a plugin in the wrong directory looks installed and never runs. Raises :class:`InvalidInputError`.
+    """
+    if backend is not None and not isinstance(backend, Mapping):
+        raise InvalidInputError("the variable workspace_backend must be the fact that molecule_ai.workspace.workspace_backend_facts sets")
+    facts: Mapping[str, Any] = backend or {}
+    _require_push_tier(facts)
+
+    def first(option: str) -> Any:
+        return options.get(option) or facts.get(option) or variables.get("workspace_" + option)
+
+    config_dir = first("config_dir")
+    if not config_dir:
+        raise InvalidInputError(
+            "the workspace's config dir is not known: run molecule_ai.workspace.workspace_backend_facts first (the role backend does), or set 'config_dir'"
+        )
+    runtime = first("runtime")
+    return Target(
+        config_dir=validate_config_dir(config_dir),
+        runtime_config_dir=validate_config_dir(first("runtime_config_dir") or config_dir),
+        runtime=str(runtime) if runtime else None,
+        owner=(options["owner"], options["group"]),
+        lock_timeout=options["lock_timeout"],
+        max_bytes=options["max_bytes"],
+    )
+
+
+def inspect_request(target: Target, digests: Mapping[str, str | None], exclusive: bool) -> dict[str, Any]:
+    """Ask about plugins: name to wanted digest, ``None`` for a plugin that is to be absent. ``exclusive``: about all others too."""
+    plugins = [
+        {"name": name, "state": "absent"} if digest is None else {"name": name, "state": "present", "digest": digest} for name, digest in digests.items()
+    ]
+    return {**_request("inspect", target), "plugins": plugins, "exclusive": exclusive}
+
+
+def read_request(target: Target, files: Sequence[tuple[str, str]], max_bytes: int) -> dict[str, Any]:
+    """Ask for the texts of files, given as plugin and path."""
+    return {**_request("read", target), "files": [{"plugin": plugin, "path": path} for plugin, path in files], "max_bytes": max_bytes}
+
+
+def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | None, job: Mapping[str, str]) -> dict[str, Any]:
+    """Ask to carry out ``plans``, each under the condition that the plugin is still what was observed."""
+    plugins = [
+        {
+            "name": plan.name,
+            "state": plan.state,
+            "digest": plan.prepared.digest if plan.prepared else None,
+            "observed_digest": plan.observed.digest,
+            "source": plan.prepared.source if plan.prepared else None,
+            "plugin_version": plan.prepared.version if plan.prepared else None,
+        }
+        for plan in plans
+    ]
+    return {**_request("apply", target), "shipment": shipment, "job": dict(job), "plugins": plugins}
+
+
+def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed: Observed, target: Target) -> PluginPlan:
+    """Decide what is to be done with one plugin; ``prepared`` only if it is to be present."""
+    action: str
+    drift: list[Drift]
+    if prepared is not None:
+        action, drift = _plan_present(prepared, observed, target)
+    elif observed.exists:
+        action, drift = "removed", [_whole("extra", "absent", f"installed, {observed.digest}")]
+    else:
+        action, drift = "none", []
+    return PluginPlan(wanted.name, wanted.state, prepared, observed, action, tuple(drift))
+
+
+def plan_unmanaged(name: str, observed: Observed) -> PluginPlan:
+    """Decide to remove a plugin that nobody asked for."""
+    drift = (_whole("unmanaged", "absent", f"installed, {observed.digest}"),) if observed.exists else ()
+    return PluginPlan(name, "absent", None, observed, "removed" if observed.exists else "none", drift)
+
+
+def needed_bundles(plans: Sequence[PluginPlan]) -> dict[str, PreparedPlugin]:
+    """Return what has to be sent, by digest: exactly the plugins that are to be changed and present."""
+    return {plan.prepared.digest: plan.prepared for plan in plans if plan.prepared is not None and plan.action != "none"}
+
+
+def _wanted_plugin(element: Mapping[str, Any]) -> WantedPlugin:
+    values: dict[str, Any] = {option: element.get(option) for option in PLUGIN_ARGUMENT_SPEC}
+    return WantedPlugin(**values)
+
+
+def _plan_present(prepared: PreparedPlugin, observed: Observed, target: Target) -> tuple[str, list[Drift]]:
+    if not observed.exists:
+        return "installed", [_whole("missing", f"installed, {prepared.digest}", "absent")]
+    if observed.digest == prepared.digest and not observed.wrong_owner:
+        return "none", []
+    was_installed = observed.digest == prepared.digest or (observed.receipt or {}).get("digest") == prepared.digest
+    drift = compare(prepared.entries, observed.entries, observed.wrong_owner, target.owner) if observed.entries is not None else []
+    if not drift:
+        drift = [_whole("modified", prepared.digest, str(observed.digest))]
+    return "repaired" if was_installed else "upgraded", drift
+
+
+def _whole(kind: str, expected: str, observed: str) -> Drift:
+    """A difference of a plugin as a whole; its path is empty, as the root's."""
+    return {"kind": kind, "path": "", "expected": expected, "observed": observed}
+
+
+def _request(operation: str, target: Target) -> dict[str, Any]:
+    return {
+        "version": REQUEST_VERSION,
+        "operation": operation,
+        "config_dir": target.config_dir,
+        "runtime_config_dir": target.runtime_config_dir,
+        "owner": list(target.owner),
+        "lock_timeout": target.lock_timeout,
+        "max_plugin_bytes": target.max_bytes,
+    }
+
+
+def _require_push_tier(facts: Mapping[str, Any]) -> None:
+    tier = facts.get("tier")
+    if tier == "external":
+        hint = facts.get("download_hint") or "download the plugins there"
+        raise InvalidInputError(f"this workspace is external and fetches its plugins itself, so nothing is pushed: {hint}")
+    if tier == "none":
+        raise InvalidInputError(f"this workspace cannot be reached: {facts.get('reason') or 'no container and no EC2 instance was found for it'}")

@@ -43,13 +43,14 @@ class Outcome(NamedTuple):
 class Lab:
     """A running lab. Workspaces are given by name or id. FileNotFoundError when the lab in ``state`` is not up.
 
-    ``world`` is its recorded world (``world.reload()`` after a platform restart), ``service`` the addresses of its simulated services.
+    ``inventory`` is the path of its inventory, ``world`` its recorded world (``world.reload()`` after a platform restart), ``service`` the addresses of its simulated services.
     """
 
     def __init__(self, state: os.PathLike[str] | str | None = None) -> None:
         self.world = World.load(state)
         self.paths = self.world.paths
         self.service: dict[str, Any] = json.loads(self.paths.service.read_text(encoding="utf-8")) if self.paths.service.exists() else {}
+        self.inventory = self.paths.inventory
         self.engine = engines.client(self.world.data["docker_host"])
 
     def __enter__(self) -> Lab:
@@ -178,7 +179,7 @@ class Lab:
             if host.status != "running":
                 host.start()
             self.exec(name, "find", self.config_dir(name), "-mindepth", "1", "-delete")
-            machines.provision(host, instance["config_dir"], workspace, owner=0)
+            machines.provision(host, instance["config_dir"], workspace)
             runtime.restart(timeout=5)
         else:
             runtime.remove(force=True)
@@ -187,10 +188,10 @@ class Lab:
         if not workspace["stopped"]:
             self.wait_started(name)
 
-    def wait_started(self, name: str, timeout: float = 20.0) -> None:
-        """Wait until the runtime has loaded its plugins; TimeoutError when it has not in time."""
+    def wait_started(self, name: str, *, more_than: int = 0, timeout: float = 20.0) -> None:
+        """Wait until the runtime has loaded its plugins and started ``more_than`` that many times; TimeoutError when it has not in time."""
         deadline = time.monotonic() + timeout
-        while self.loaded(name) is None:
+        while self.loaded(name) is None or len(self.starts(name)) <= more_than:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the runtime of {name} did not start within {timeout:.0f} s")
             time.sleep(0.05)

@@ -38,9 +38,9 @@ def create_workspace(engine: docker.DockerClient, world: World, workspace: dict[
     """Create the container (and, if new, the volumes) of a workspace of kind ``docker``; start it unless the world wants it stopped."""
     container = _create_runtime(
         engine, world, name=workspace["container"], workspace=workspace, config_volume=workspace["config_volume"], starts_volume=workspace["starts_volume"],
-        read_only=workspace["read_only"], health_check=workspace["health_check"],
+        read_only=workspace["read_only"], health_check=workspace["health_check"], agents_directory=True,
     )
-    provision(container, "/configs", workspace, owner=AGENT)
+    provision(container, "/configs", workspace)
     if start and not workspace["stopped"]:
         container.start()
 
@@ -59,6 +59,7 @@ def create_instance(engine: docker.DockerClient, world: World, instance: dict[st
         hostname=hostname,
         extra_hosts={hostname: "127.0.1.1"},
         network_mode="none",
+        tmpfs={"/run/molecule": "size=1m,mode=755"},  # what a runtime on the bare host loaded is forgotten when the host starts anew
         environment={"LAB_UNIT": instance["unit"], "LAB_CONFIG_DIR": instance["config_dir"]} if instance["unit"] else {},
         mounts=[
             docker.types.Mount(instance["config_dir"], instance["config_volume"], type="volume"),
@@ -72,12 +73,12 @@ def create_instance(engine: docker.DockerClient, world: World, instance: dict[st
     instance["host_keys"] = public_keys
     put_files(host, "/etc/ssh", files)
     _rename_agent(host, instance["os_user"])
-    provision(host, instance["config_dir"], workspace, owner=0)  # the platform's config directory on a host belongs to root
+    provision(host, instance["config_dir"], workspace)
     host.start()
     if instance["runtime_container"]:
         _create_runtime(
             engine, world, name=instance["runtime_container"], workspace=workspace, config_volume=instance["config_volume"],
-            starts_volume=instance["starts_volume"], read_only=False, health_check=False,
+            starts_volume=instance["starts_volume"], read_only=False, health_check=False, agents_directory=False,
         ).start()
 
 
@@ -188,7 +189,7 @@ def _labels(world: World, *, platform: bool = False) -> dict[str, str]:
 
 def _create_runtime(
     engine: docker.DockerClient, world: World, *, name: str, workspace: dict[str, Any], config_volume: str, starts_volume: str,
-    read_only: bool, health_check: bool,
+    read_only: bool, health_check: bool, agents_directory: bool,
 ) -> docker.models.containers.Container:
     """Create a container that runs the lab's runtime on ``config_volume``."""
     for volume in (config_volume, starts_volume):
@@ -204,7 +205,10 @@ def _create_runtime(
         network_mode="none",
         read_only=read_only,
         tmpfs=tmpfs,
-        environment={"WORKSPACE_ID": workspace["id"], "RUNTIME": workspace["runtime"], "LAB_HEALTHY_AFTER": "3" if health_check else "0"},
+        environment={
+            "WORKSPACE_ID": workspace["id"], "RUNTIME": workspace["runtime"], "LAB_HEALTHY_AFTER": "3" if health_check else "0",
+            "LAB_OWN_CONFIG_DIR": "1" if agents_directory else "",
+        },
         mounts=[
             docker.types.Mount("/configs", config_volume, type="volume"),
             docker.types.Mount(STARTS_DIRECTORY, starts_volume, type="volume"),
@@ -216,11 +220,11 @@ def _create_runtime(
     )
 
 
-def provision(container: docker.models.containers.Container, config_dir: str, workspace: dict[str, Any], *, owner: int) -> None:
-    """Provision a new config directory as the platform does: the directory ``owner``'s, in it config.yaml, the agent's."""
+def provision(container: docker.models.containers.Container, config_dir: str, workspace: dict[str, Any]) -> None:
+    """Provision a new config directory as the platform does: config.yaml, the agent's, in a directory of root's."""
     if read_file(container, f"{config_dir}/config.yaml") is None:
         text = f"name: {workspace['name']}\nruntime: {workspace['runtime']}\n"
-        put_files(container, config_dir, {"./": (b"", 0o755, owner), "config.yaml": (text.encode(), 0o644, AGENT)})
+        put_files(container, config_dir, {"config.yaml": (text.encode(), 0o644, AGENT)})
 
 
 def _rename_agent(host: docker.models.containers.Container, os_user: str) -> None:

@@ -45,8 +45,8 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return ``ansible_facts``; a lookup that failed is a fact, only input that cannot be right fails the task."""
-        result = super().run(tmp, task_vars)
-        dummy, arguments = self.validate_argument_spec(
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
             argument_spec=ARGUMENT_SPEC, mutually_exclusive=[("workspace_id", "workspaces")], required_one_of=[("workspace_id", "workspaces")]
         )
         try:
@@ -81,7 +81,10 @@ def facts(arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def workspace_from(entry: t.Mapping[str, t.Any]) -> backend.Workspace:
-    """One workspace from its options; surrounding blanks do not count, and an empty string counts as not given. Raises :class:`InvalidInputError` naming the workspace."""
+    """One workspace from its options; surrounding blanks do not count, and an empty string counts as not given.
+
+    Raises :class:`InvalidInputError` naming the workspace.
+    """
     given = {name: (entry.get(name) or "").strip() or None for name in WORKSPACE_ARGUMENT_SPEC}
     workspace_id = names.validate_workspace_id(given["workspace_id"])
     validators = {

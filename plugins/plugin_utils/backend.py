@@ -184,7 +184,7 @@ def _before_ec2(workspace: Workspace, evidence: Evidence, settings: Settings) ->
             return Backend(
                 workspace, "docker", "found", f"container {container} is running on the Docker engine", workspace.runtime or "", container=container,
                 config_dir=workspace.config_dir or DEFAULT_CONFIG_DIR,
-            )  # fmt: skip
+            )
         held = next((name for name in names if evidence.containers.get(name) in HELD_STATES), None)
         if held:
             state = evidence.containers[held]
@@ -206,7 +206,7 @@ def _on_ec2(workspace: Workspace, evidence: Evidence, settings: Settings) -> Bac
     if evidence.ec2_failure:
         if workspace.instance_id is not None and workspace.config_dir is not None:
             return _eic(workspace, Instance(workspace.instance_id, "running"), f"{also}its EC2 instance id and config dir are given", settings)
-        instead = "its runtime and config dir stay unknown until one of them is given" if workspace.instance_id else "a fleet without EC2 sets lookups to [docker]"
+        instead = "give runtime or config_dir to do without this lookup" if workspace.instance_id else "a fleet without EC2 sets lookups to [docker]"
         return _none(workspace, "failed", f"{also}{evidence.ec2_failure}; {instead}")
     if evidence.instances is None:
         if workspace.instance_id is None:
@@ -248,12 +248,14 @@ def _stranger(workspace: Workspace, instance: Instance) -> str | None:
 def _eic(workspace: Workspace, instance: Instance, reason: str, settings: Settings) -> Backend:
     """The answer for an instance that runs (or was given, which counts as running until the connection says otherwise)."""
     runtime = workspace.runtime if workspace.runtime is not None else instance.runtime
-    if is_external(runtime, settings):
+    if runtime is not None and is_external(runtime, settings):
         return _external(workspace, runtime)
+    if runtime is None and workspace.config_dir is None:
+        return _none(workspace, "failed", f"instance {instance.instance_id} has no tag Runtime, so its config dir is unknown; give runtime or config_dir")
     return Backend(
-        workspace, "eic", "found", reason, runtime, instance_id=instance.instance_id, private_address=instance.private_address,
-        config_dir=workspace.config_dir or config_dir_of(runtime, settings.runtime_config_dirs),
-    )  # fmt: skip
+        workspace, "eic", "found", reason, runtime or "", instance_id=instance.instance_id, private_address=instance.private_address,
+        config_dir=workspace.config_dir or config_dir_of(runtime or "", settings.runtime_config_dirs),
+    )
 
 
 def _external(workspace: Workspace, runtime: str) -> Backend:
@@ -267,7 +269,8 @@ def _none(workspace: Workspace, lookup: str, reason: str) -> Backend:
 def _containers(workspace: Workspace, evidence: Evidence) -> str:
     """What the engine said of the workspace's containers, none of which is running."""
     names = container_names(workspace)
-    states = [f"container {name} is {evidence.containers[name]}" for name in names if name in (evidence.containers or {})]
+    containers = evidence.containers or {}
+    states = [f"container {name} is {containers[name]}" for name in names if name in containers]
     return _listed(states) if states else f"the Docker engine has no container {_listed(names, 'or')}"
 
 

@@ -4,11 +4,15 @@
 """The connection variables that reach a workspace of each tier. Only what is known, and never a secret: facts enter caches and logs."""
 from __future__ import annotations
 
+import posixpath
 import typing as t
 
 from ..module_utils.errors import InvalidInputError
 from .backend import Backend
 from .docker_engine import EngineOptions
+
+SHARED_MEMORY = posixpath.join("/dev", "shm")
+"""Docker mounts it into every container, writable on a read-only root as well; only root of the container writes there on our behalf."""
 
 INTERPRETER = "python3"
 """A name, found on the workspace's PATH. It spares Ansible's interpreter discovery, which is a round trip per host."""
@@ -38,7 +42,7 @@ def docker(container: str, config_dir: str, engine: EngineOptions) -> dict[str, 
         "ansible_pipelining": True,
         "ansible_remote_tmp": f"{config_dir}/.molecule_ai/tmp",
         "ansible_python_interpreter": INTERPRETER,
-        "ansible_docker_extra_env": {"TMPDIR": "/dev/shm"},
+        "ansible_docker_extra_env": {"TMPDIR": SHARED_MEMORY},
     }
     if engine.uses_tls or engine.docker_host.startswith("ssh://"):
         # docker_api cannot half-close a TLS stream and needs paramiko for ssh, so these engines are reached by the docker command line.

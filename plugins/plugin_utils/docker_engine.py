@@ -17,7 +17,7 @@ from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC as ENGINE_ARGUM
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 
 if t.TYPE_CHECKING:
-    from docker import DockerClient
+    from docker import APIClient
 
 
 class EngineError(WorkspaceError):
@@ -53,7 +53,7 @@ class EngineOptions:
         return self.tls or self.validate_certs or self.docker_host.startswith("https://")
 
 
-def connect(options: EngineOptions) -> DockerClient:
+def connect(options: EngineOptions) -> APIClient:
     """Return a client that has already spoken with the engine (``api_version: auto`` asks for its version).
 
     Raises :class:`EngineError` when the engine cannot be reached and :class:`InvalidInputError` for options that cannot work.
@@ -61,7 +61,8 @@ def connect(options: EngineOptions) -> DockerClient:
     try:
         import docker
     except ImportError as error:
-        raise EngineError("cannot ask a Docker engine: the Python package 'docker' is missing on the controller; install it with 'pip install docker'") from error
+        message = "cannot ask a Docker engine: the Python package 'docker' is missing on the controller; install it with 'pip install docker'"
+        raise EngineError(message) from error
     if bool(options.client_cert) != bool(options.client_key):
         raise InvalidInputError("a TLS client certificate needs both client_cert and client_key (or DOCKER_CERT_PATH with cert.pem and key.pem)")
     base_url = options.docker_host
@@ -72,7 +73,7 @@ def connect(options: EngineOptions) -> DockerClient:
             verify = options.validate_certs or not options.tls
             certificate = (options.client_cert, options.client_key) if options.client_cert and options.client_key else None
             tls = docker.tls.TLSConfig(client_cert=certificate, ca_cert=options.ca_path if verify else None, verify=verify)
-        return docker.DockerClient(
+        return _client_class()(
             base_url=base_url,
             version=options.api_version,
             timeout=options.timeout,
@@ -82,22 +83,34 @@ def connect(options: EngineOptions) -> DockerClient:
         )
 
 
-def list_containers(client: DockerClient, options: EngineOptions) -> list[dict[str, t.Any]]:
+def _client_class() -> type[APIClient]:
+    """The SDK's low-level client, in which the given CA wins over ``REQUESTS_CA_BUNDLE`` (requests has it the other way round, for all its users)."""
+    import docker
+
+    def merge_environment_settings(self: APIClient, url: object, proxies: object, stream: object, verify: object, cert: object) -> object:
+        return docker.APIClient.merge_environment_settings(self, url, proxies, stream, self.verify if verify is None else verify, cert)
+
+    return type("Client", (docker.APIClient,), {"merge_environment_settings": merge_environment_settings})
+
+
+def list_containers(client: APIClient, options: EngineOptions) -> list[dict[str, t.Any]]:
     """Every container of the engine, running or not, in one call; the engine's own JSON (``Names`` with a leading slash, ``State``, ``Status``)."""
     with engine_errors(options, "list the containers"):
-        return client.api.containers(all=True)
+        listing: list[dict[str, t.Any]] = client.containers(all=True)
+        return listing
 
 
-def inspect_container(client: DockerClient, options: EngineOptions, name: str) -> dict[str, t.Any]:
+def inspect_container(client: APIClient, options: EngineOptions, name: str) -> dict[str, t.Any]:
     """The engine's ``inspect`` JSON of one container; raises :class:`ContainerNotFoundError` or :class:`EngineError`."""
     with engine_errors(options, f"inspect container {name}", name):
-        return client.api.inspect_container(name)
+        description: dict[str, t.Any] = client.inspect_container(name)
+        return description
 
 
-def restart_container(client: DockerClient, options: EngineOptions, name: str, stop_timeout: int = 10) -> None:
+def restart_container(client: APIClient, options: EngineOptions, name: str, stop_timeout: int = 10) -> None:
     """Restart one container in place; ``stop_timeout`` seconds pass between SIGTERM and SIGKILL. Raises as :func:`inspect_container`."""
     with engine_errors(options, f"restart container {name}", name):
-        client.api.restart(name, timeout=stop_timeout)
+        client.restart(name, timeout=stop_timeout)
 
 
 @contextlib.contextmanager

@@ -25,12 +25,12 @@ LIVE_STATES = frozenset({"pending", "running"})
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """One EC2 instance. A tag that is not there is an empty string; ``private_address`` is IPv4 where there is one, else IPv6."""
+    """One EC2 instance; ``runtime`` is ``None`` without that tag, the other tags are then empty; ``private_address`` is IPv4 if there is one, else IPv6."""
 
     instance_id: str
     state: str
     workspace_id: str = ""
-    runtime: str = ""
+    runtime: str | None = None
     role: str = ""
     private_address: str | None = None
 
@@ -43,7 +43,7 @@ class Instance:
             instance_id=description["InstanceId"],
             state=description["State"]["Name"],
             workspace_id=tags.get("WorkspaceID", ""),
-            runtime=tags.get("Runtime", ""),
+            runtime=tags.get("Runtime"),
             role=tags.get("Role", ""),
             private_address=description.get("PrivateIpAddress") or description.get("Ipv6Address") or next(iter(addresses), None),
         )

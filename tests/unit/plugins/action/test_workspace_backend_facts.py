@@ -1,0 +1,119 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The adapter: options to facts, refusals in one sentence, and documentation that says what the code does."""
+from __future__ import annotations
+
+import json
+import typing as t
+from unittest import mock
+
+import pytest
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.playbook.task import Task
+from ansible_collections.molecule_ai.workspace.plugins.action import workspace_backend_facts as action
+from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import aws, docker_engine
+from ansible_collections.molecule_ai.workspace.plugins.modules import workspace_backend_facts as module
+
+ID = "3f2b8c1e-9a47-4d0e-8b15-6c7d8e9f0a1b"
+INSTANCE = "i-0123456789abcdef0"
+SECRET = "not-a-real-secret"
+
+
+@pytest.fixture(autouse=True)
+def fixture_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Docker or AWS variables but the test's own."""
+    for name in ("DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(**arguments: t.Any) -> dict[str, t.Any]:
+    """Run the action as a task does, in check mode; nothing but the given lookups is reachable."""
+    task = mock.MagicMock(spec=Task, args=arguments, async_val=0, check_mode=True, action="workspace_backend_facts", environment=None)
+    plugin = action.ActionModule(task, mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), mock.MagicMock())
+    return plugin.run(task_vars={})
+
+
+def test_one_workspace() -> None:
+    """A fact named in the singular, complete, and plain JSON."""
+    result = run(workspace_id=ID, instance_id=INSTANCE, runtime="hermes", lookups=["ec2"], profile="", unit="")
+    assert result["changed"] is False
+    fact = result["ansible_facts"]["workspace_backend"]
+    assert json.loads(json.dumps(fact)) == fact
+    assert (fact["tier"], fact["config_dir"], fact["instance_id"]) == ("eic", "/home/ubuntu/.hermes", INSTANCE)
+    assert fact["connection"]["ansible_eic_region"] == "us-east-2"
+
+
+def test_several_workspaces() -> None:
+    """Facts by id; suboptions have their own defaults."""
+    workspaces = [{"workspace_id": "a", "runtime": "External"}, {"workspace_id": "b", "instance_id": INSTANCE, "runtime": "x", "unit": "x.service"}]
+    facts = run(workspaces=workspaces, lookups=["ec2"], region="eu-west-1", os_user="admin")["ansible_facts"]["workspace_backends"]
+    assert {name: fact["tier"] for name, fact in facts.items()} == {"a": "external", "b": "eic"}
+    assert facts["b"]["restart"] == {"method": "ec2_host", "container": None, "unit": "x.service"}
+    assert facts["b"]["connection"]["ansible_eic_region"] == "eu-west-1"
+    assert facts["b"]["connection"]["ansible_user"] == "admin"
+    assert run(workspaces=[])["ansible_facts"] == {"workspace_backends": {}}
+
+
+def test_failed_lookup_is_a_fact() -> None:
+    """The task is ok; what to make of it is the user's choice."""
+    fact = run(workspace_id=ID, docker_host="tcp://127.0.0.1:1", timeout=2)["ansible_facts"]["workspace_backend"]
+    assert (fact["tier"], fact["lookup"], fact["connection"]) == ("none", "failed", {})
+
+
+def test_secrets_do_not_enter_the_facts() -> None:
+    """Facts are cached and logged."""
+    result = run(workspace_id=ID, instance_id=INSTANCE, runtime="x", lookups=["ec2"], access_key="AKID", secret_key=SECRET, session_token=SECRET)
+    assert SECRET not in json.dumps(result) and "AKID" not in json.dumps(result)
+
+
+REFUSED = {
+    "neither id nor list": ({}, "workspace_id, workspaces"),
+    "both": ({"workspace_id": ID, "workspaces": []}, "mutually exclusive"),
+    "id": ({"workspace_id": "../x"}, "is not a workspace id"),
+    "id with a wildcard": ({"workspace_id": "*"}, "is not a workspace id"),
+    "container": ({"workspace_id": ID, "container": "a b"}, f"workspace {ID}: 'a b' is not a container name"),
+    "runtime container": ({"workspace_id": ID, "runtime_container": "-rf"}, "is not a container name"),
+    "unit": ({"workspace_id": ID, "unit": "x; reboot"}, "is not a systemd service"),
+    "config dir": ({"workspace_id": ID, "config_dir": "/etc"}, "config dir '/etc' is not allowed"),
+    "config dir in the list": ({"workspaces": [{"workspace_id": "a", "config_dir": "x/../y"}]}, "workspace a: config dir"),
+    "config dir in the map": ({"workspace_id": ID, "runtime_config_dirs": {"x": "relative"}}, "config dir 'relative' is not allowed"),
+    "listed twice": ({"workspaces": [{"workspace_id": "a"}, {"workspace_id": "a"}]}, "workspace a is listed twice"),
+    "unknown lookup": ({"workspace_id": ID, "lookups": ["gcp"]}, "gcp"),
+    "profile and keys": ({"workspace_id": ID, "lookups": ["ec2"], "profile": "p", "access_key": "A", "secret_key": SECRET}, "not both"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused_input(arguments: dict[str, t.Any], message: str) -> None:
+    """One sentence that names what is wrong."""
+    with pytest.raises(AnsibleActionFail) as caught:
+        run(**arguments)
+    assert message in str(caught.value) and SECRET not in str(caught.value)
+
+
+def test_documentation_is_the_argument_spec() -> None:
+    """Names, types, defaults, choices and aliases, the fragments' included."""
+    documented = {}
+    for text in (module.DOCUMENTATION, docker_engine.ModuleDocFragment.DOCUMENTATION, aws.ModuleDocFragment.DOCUMENTATION):
+        documented.update(yaml.safe_load(text)["options"])
+    assert _shape(documented, "suboptions") == _shape(action.ARGUMENT_SPEC, "options")
+
+
+def _shape(options: dict[str, t.Any], below: str) -> dict[str, t.Any]:
+    """The parts of options that documentation and code share."""
+    shape: dict[str, t.Any] = {}
+    for name, option in options.items():
+        shape[name] = {key: option.get(key) for key in ("type", "default", "choices", "elements", "required")}
+        shape[name]["aliases"] = sorted(option.get("aliases", []))
+        shape[name]["below"] = _shape(option[below], below) if below in option else None
+    return shape
+
+
+def test_return_values_are_documented() -> None:
+    """Each key of the fact, and no other."""
+    documented = yaml.safe_load(module.RETURN)["ansible_facts"]["contains"]["workspace_backend"]["contains"]
+    fact = run(workspace_id=ID, runtime="external")["ansible_facts"]["workspace_backend"]
+    assert set(documented) == set(fact)
+    assert set(documented["restart"]["contains"]) == set(fact["restart"])

@@ -141,9 +141,12 @@ def _remove_skill(plugin_skills_fd: int, skills_fd: int, skill: str, other_plugi
             return
         for name in sorted(other_plugin_fds):
             other_fd = directories.open_below(other_plugin_fds[name], ["skills", skill], f"plugin {name}: {label}")
-            if other_fd is not None and _equal_trees(other_fd, placed_fd, label, _MAX_DEPTH):
+            if other_fd is None:
+                continue
+            if _equal_trees(other_fd, placed_fd, label, _MAX_DEPTH):
                 report.keep(label, f"also placed by plugin {name}")
                 return
+            break  # plugins are loaded by name, and of two skills with one name the first one is copied
         # An untouched copy of ours goes whole, so that another plugin's skill of that name can take its place at the next start.
         claims = {} if _equal_trees(own_fd, placed_fd, label, _MAX_DEPTH) else other_plugin_fds
         _remove_tree(own_fd, placed_fd, ["skills", skill], claims, report)

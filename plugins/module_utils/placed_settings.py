@@ -205,9 +205,10 @@ def _remove_values(
         if current is _ABSENT:
             continue
         label = ".".join(path + [key])
-        claims = {name: other[key] for name, other in others.items() if key in other}
+        claims = {name: others[name][key] for name in sorted(others) if key in others[name]}
+        first = next(iter(claims), "")  # plugins are loaded by name, and of two values the first one is merged
         if isinstance(value, dict) and isinstance(current, dict):
-            nested_claims = {name: claim for name, claim in claims.items() if isinstance(claim, dict)}
+            nested_claims = {name: claim for name, claim in claims.items() if isinstance(claim, dict) and isinstance(claims[first], dict)}
             _remove_values(removal, current, value, path + [key], claude_directories, nested_claims)
             if not current and not nested_claims:
                 del settings[key]
@@ -218,12 +219,11 @@ def _remove_values(
         if _canonical(current) not in expected:
             removal.kept.append((label, CHANGED))
             continue
-        owner = next((name for name in sorted(claims) if set(_value_variants(claims[name], claude_directories)) & set(expected)), None)
-        if owner is None:
+        if claims and set(_value_variants(claims[first], claude_directories)) & set(expected):
+            removal.kept.append((label, f"also placed by plugin {first}"))
+        else:
             del settings[key]
             removal.removed.append(label)
-        else:
-            removal.kept.append((label, f"also placed by plugin {owner}"))
 
 
 def _value_variants(value: Any, claude_directories: Sequence[str]) -> List[str]:

@@ -43,8 +43,8 @@ def header(plugin_name: str, kind: str, file_name: str) -> str:
 def cut_blocks(text: str, plugin_name: str, content_of: Callable[[str], Optional[str]]) -> Cut:
     """Cut every block out of ``text`` that equals what the plugin's file would have written.
 
-    ``content_of`` returns the content of the file behind a header line, None when the plugin has no such file. Everything else in the
-    text stays byte for byte. Of the blank lines that follow a block, those in front of another header or of the end go with it. In
+    ``content_of`` returns the content of the file behind a header line, None when there is no such file. It is also asked for the headers
+    of other plugins, because their blocks may quote one of ours and stay whole. Everything else in the text stays byte for byte. Of the blank lines that follow a block, those in front of another header or of the end go with it. In
     front of other text at most one goes, and none where two lines of other text would otherwise run into one paragraph.
     """
     own_header = re.compile(rf"# Plugin: {re.escape(plugin_name)} / (?:rule|fragment): ")
@@ -57,17 +57,20 @@ def cut_blocks(text: str, plugin_name: str, content_of: Callable[[str], Optional
     position = 0
     while position < len(lines):
         line = bare[position]
-        if own_header.match(line):
+        end = None
+        if _ANY_HEADER.match(line):
             if line not in contents:
                 contents[line] = _written_lines(content_of(line))
             end = _end_of_block(bare, position + 1, contents[line])
+        if own_header.match(line):
             if end is not None:
                 removed[line] = None
                 position = _after_blank_lines(bare, end, kept_lines)
                 continue
             changed[line] = None
-        kept_lines.append(lines[position])
-        position += 1
+        end = end or position + 1
+        kept_lines += lines[position:end]
+        position = end
     return Cut("".join(kept_lines), list(removed), list(changed))
 
 

@@ -72,7 +72,7 @@ def find_and_remove(
     try:
         _remove_from_claude_directory(config_fd, old_plugin_fd, claude_directories, staging_fd, others, report)
         placed_files.remove_skills(config_fd, old_plugin_fd, others, report)
-        _remove_texts(config_fd, old_plugin_fd, plugin_name, staging_fd, report)
+        _remove_texts(config_fd, old_plugin_fd, plugin_name, staging_fd, others, report)
     except OSError as error:
         raise WorkspaceError(
             f"what the runtime placed of plugin {plugin_name} could not be removed completely ({error.strerror}): "
@@ -135,14 +135,19 @@ def _fragment(plugin_fd: int, whose: str) -> Optional[Dict[str, Any]]:
         return None
 
 
-def _remove_texts(config_fd: int, plugin_fd: int, plugin_name: str, staging_fd: Optional[int], report: Report) -> None:
+def _remove_texts(
+    config_fd: int, plugin_fd: int, plugin_name: str, staging_fd: Optional[int], others: Mapping[str, int], report: Report
+) -> None:
     with placed_files.Directories() as directories:
-        sources = _text_sources(directories, plugin_fd, plugin_name)
+        own_sources = _text_sources(directories, plugin_fd, plugin_name)
+        sources = dict(own_sources)
+        for name, other_fd in others.items():
+            sources.update(_text_sources(directories, other_fd, name))
 
         def content_of(header: str) -> Optional[str]:
             source = sources.get(header)
             try:
-                opened = None if source is None else files.read_file(source[0], source[1], f"the plugin's {source[1]}", MAX_TEXT_BYTES)
+                opened = None if source is None else files.read_file(source[0], source[1], f"the plugin's file {source[1]}", MAX_TEXT_BYTES)
             except LeaveAlone:
                 return None
             return None if opened is None else opened.content.decode("utf-8", "surrogateescape")
@@ -152,12 +157,12 @@ def _remove_texts(config_fd: int, plugin_fd: int, plugin_name: str, staging_fd: 
                 raise LeaveAlone("is a binary file")
             cut = placed_text.cut_blocks(content.decode("utf-8", "surrogateescape"), plugin_name, content_of)
             removed = ["{} {}".format(*placed_text.split_header(header)) for header in cut.removed]
-            kept = [("", _why_kept(header, header in sources)) for header in cut.changed]
+            kept = [("", _why_kept(header, header in own_sources)) for header in cut.changed]
             if removed and not cut.text.strip():
                 return None, removed, kept
             return cut.text.encode("utf-8", "surrogateescape"), removed, kept
 
-        _rewrite_file(config_fd, MEMORY_FILE, MEMORY_FILE, rewrite, staging_fd, report, expected=bool(sources))
+        _rewrite_file(config_fd, MEMORY_FILE, MEMORY_FILE, rewrite, staging_fd, report, expected=bool(own_sources))
 
 
 def _why_kept(header: str, has_source: bool) -> str:

@@ -1,0 +1,33 @@
+# Two commands matter: `make demo` (see it work) and `make test` (see it hold). Both set up everything they need.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint unit build-check system molecule lab-up lab-status lab-down build clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: system packages, virtual environment, collections
+	@tests/setup
+
+demo: setup ## Set everything up and run the main job on a docker and an EC2 workspace of the lab
+	@tests/demo
+
+test: setup ## Set everything up and pass all tests
+	@tests/test
+
+lint unit build-check system molecule: setup ## One group of the tests
+	@tests/test $@
+
+lab-up: setup ## Start the lab (Docker engine, workspaces, simulated AWS) and leave it running
+	@tests/lab-command up
+
+lab-status: setup ## Show the lab's workspaces
+	@tests/lab-command status
+
+lab-down: setup ## Stop the lab and remove everything that it made
+	@tests/lab-command down
+
+build: setup ## Build the collection's tarball into build/
+	@.cache/venv/bin/ansible-galaxy collection build --force --output-path build
+
+clean: ## Remove the virtual environment and build results (the lab's image cache stays)
+	rm -rf .cache build tests/output

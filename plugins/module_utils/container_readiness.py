@@ -15,7 +15,7 @@ from .errors import WorkspaceError
 # A restart policy brings a crashing container up again and again; this many starts after the one that was asked are a loop.
 CRASH_LOOP_STARTS = 3
 
-STILL_PENDING = "its plugins stay marked restart_pending, so the next run restarts it again"
+STILL_PENDING = "plugins that wait for this restart keep waiting (restart_pending), so the next run tries again"
 
 
 class Readiness(Protocol):

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import ssl
 
 import trustme
 
 
-def endpoint_names(region: str) -> tuple[str, str]:
-    """The wildcard names of a region's EC2 Instance Connect Endpoints: ordinary and FIPS."""
-    return (f"*.ec2-instance-connect-endpoint.{region}.amazonaws.com", f"*.ec2-instance-connect-endpoint-fips.{region}.amazonaws.com")
+def is_endpoint_name(name: str, region: str) -> bool:
+    """Whether ``name`` is a DNS name that EC2 Instance Connect Endpoints of this region have (ordinary or FIPS)."""
+    return re.fullmatch(rf"eice-[0-9a-z.-]+\.(?:fips\.)?ec2-instance-connect-endpoint(?:-fips)?\.{re.escape(region)}\.amazonaws\.com", name) is not None
 
 
 class Certificates:
@@ -38,12 +39,19 @@ class Certificates:
         return self.server_context("127.0.0.1", "localhost", "::1")
 
     def gateway_context(self, region: str) -> ssl.SSLContext:
-        """For the tunnel gateway: answers only to a server name of an endpoint (SNI), as the service does."""
-        suffixes = tuple(name[1:] for name in endpoint_names(region))
-        context = self.server_context(*endpoint_names(region))
+        """For the tunnel gateway: answers only to a server name of an endpoint (SNI), with a certificate for exactly that name."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._authority.issue_cert("refused.invalid").configure_cert(context)
+        by_name: dict[str, ssl.SSLContext] = {}
 
-        def check_server_name(_connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
-            return None if name is not None and name.endswith(suffixes) else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        def choose_certificate(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> int | None:
+            if name is None or not is_endpoint_name(name, region):
+                return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+            if name not in by_name:
+                by_name[name] = self.server_context(name)
+            connection.context = by_name[name]
+            return None
 
-        context.sni_callback = check_server_name  # type: ignore[assignment]
+        context.sni_callback = choose_certificate  # type: ignore[assignment]
         return context

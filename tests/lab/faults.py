@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from typing import Any, Optional
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Fault:
     number: int
     name: str
     parameters: dict[str, Any]
-    instance_id: Optional[str]
-    remaining: Optional[int]
+    instance_id: str | None
+    remaining: int | None
     probability: float
     struck: int = 0
 
@@ -122,8 +122,8 @@ class Faults:
                 raise ValueError(f"fault {name}: {key} is one of {', '.join(CHOICES[name, key])}")
         return {**kind.parameters, **given}
 
-    def take(self, name: str, instance_id: Optional[str] = None, **wanted: Any) -> Optional[dict[str, Any]]:
-        """The parameters of a fault that strikes now, or None.
+    def take(self, name: str, instance_id: str | None = None, **wanted: Any) -> dict[str, Any] | None:
+        """The number and parameters of a fault that strikes now, or None.
 
         ``wanted`` narrows by parameter (``direction="to_client"``).  Uses up one of the fault's ``count``.
         """
@@ -141,10 +141,10 @@ class Faults:
                 fault.remaining -= 1
                 if fault.remaining == 0:
                     self._faults.remove(fault)
-            return dict(fault.parameters)
+            return {"number": fault.number, **fault.parameters}
         return None
 
-    def remove(self, number: Optional[int] = None, name: Optional[str] = None) -> int:
+    def remove(self, number: int | None = None, name: str | None = None) -> int:
         """Switch off the fault of this number, those of this name, or all; how many there were."""
         kept = [fault for fault in self._faults
                 if (number is not None and fault.number != number) or (name is not None and fault.name != name)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import time
-from typing import Optional
 
 from .counters import Counters
 from .faults import Faults
@@ -31,7 +30,7 @@ class LabState:
     counters: Counters = dataclasses.field(default_factory=Counters)
 
     @classmethod
-    def load(cls, directory: pathlib.Path) -> "LabState":
+    def load(cls, directory: pathlib.Path) -> LabState:
         """The state behind ``<directory>/world.json``."""
         world = LiveWorld(directory / "world.json")
         return cls(directory, world, KeyStore(pathlib.Path(world.content.get("key_store") or directory / "keys")))
@@ -56,5 +55,5 @@ class LabState:
             raise SignatureRefused("expired_token", "The security token included in the request is expired")
 
     def _aws_time(self) -> float:
-        skew: Optional[dict[str, float]] = self.faults.take("clock_skew")
+        skew: dict[str, float] | None = self.faults.take("clock_skew")
         return time.time() + (skew["seconds"] if skew else 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any, Optional
+from typing import Any
 
 Record = dict[str, Any]
 
@@ -19,7 +19,7 @@ class LiveWorld:
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
-        self._stamp: Optional[tuple[int, int, int]] = None
+        self._stamp: tuple[int, int, int] | None = None
         self._world: Record = {}
         if not self._read_if_changed():
             raise FileNotFoundError(f"{path} does not exist or holds no JSON object")
@@ -65,14 +65,14 @@ class LiveWorld:
     def workspaces(self) -> list[Record]:
         return list(self.content.get("workspaces", []))
 
-    def instance(self, instance_id: str) -> Optional[Record]:
+    def instance(self, instance_id: str) -> Record | None:
         """The instance of this id, whatever its state, or None."""
         return next((each for each in self.instances if each["instance_id"] == instance_id), None)
 
-    def endpoint(self, endpoint_id: str) -> Optional[Record]:
+    def endpoint(self, endpoint_id: str) -> Record | None:
         """The EC2 Instance Connect Endpoint of this id, or None."""
         return next((each for each in self.endpoints if each["id"] == endpoint_id), None)
 
-    def workspace(self, workspace_id: str) -> Optional[Record]:
+    def workspace(self, workspace_id: str) -> Record | None:
         """The platform's workspace of this id, or None."""
         return next((each for each in self.workspaces if each["id"] == workspace_id), None)

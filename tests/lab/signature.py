@@ -15,7 +15,6 @@ import re
 import time
 import urllib.parse
 from collections.abc import Mapping
-from typing import Optional
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 MAXIMUM_SKEW = 300  # seconds between the client's clock and ours, either way
@@ -36,7 +35,7 @@ class Credentials:
 
     access_key: str
     secret_key: str
-    session_token: Optional[str] = None
+    session_token: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Claim:
     timestamp: str
     signed_headers: list[str]
     signature: str
-    token: Optional[str]
+    token: str | None
 
     @property
     def signed_at(self) -> float:
@@ -142,7 +141,7 @@ def _query_claim(request: Request) -> tuple[Claim, int]:
     return claim, int(fields["X-Amz-Expires"])
 
 
-def _claim(scope: str, timestamp: str, signed_headers: str, signature: str, token: Optional[str]) -> Claim:
+def _claim(scope: str, timestamp: str, signed_headers: str, signature: str, token: str | None) -> Claim:
     parts = scope.split("/")
     if len(parts) != 5 or parts[4] != "aws4_request":
         raise SignatureRefused("malformed", "Credential must have the form access-key/date/region/service/aws4_request.")

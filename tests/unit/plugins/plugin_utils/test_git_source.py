@@ -278,7 +278,8 @@ def test_credentials_reach_the_server_and_no_command_line(
     tmp_path: Path, repository: Repository, https_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "commands"
-    _fake_git(tmp_path, f"import os, sys\nopen({str(log)!r}, 'a').write(repr(sys.argv) + '\\n')\nos.execv({_real_git()!r}, ['git', *sys.argv[1:]])\n", monkeypatch)
+    logging = f"import os, sys\nopen({str(log)!r}, 'a').write(repr(sys.argv) + '\\n')\nos.execv({_real_git()!r}, ['git', *sys.argv[1:]])\n"
+    _fake_git(tmp_path, logging, monkeypatch)
     checkout = _checkout(tmp_path / "work", f"git+https://user:s3cret@{https_server}/x/.git#v1.0.0")
     assert checkout.revision == repository.first
     commands = log.read_text(encoding="utf-8")

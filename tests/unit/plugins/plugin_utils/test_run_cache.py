@@ -25,7 +25,7 @@ def _slow_maker(calls: Path):
     return make
 
 
-def _worker(root: Path, calls: Path, results: "multiprocessing.Queue[str]") -> None:
+def _worker(root: Path, calls: Path, results: multiprocessing.Queue[str]) -> None:
     results.put((RunCache(root).once("key", _slow_maker(calls)) / "content").read_text(encoding="ascii"))
 
 

@@ -1,0 +1,151 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person sees: the diff per file within its limits, and the result."""
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.plugin_tree import Limits, entry, tree_digest
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import plugin_plan
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.drift_report import DiffReport, result_of
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.prepared_plugin import describe_tree, prepare
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.run_cache import RunCache
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.sources import DirectorySource
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Applied, Application, Inspection, Observed, Placements
+
+TARGET = Target("/configs", "/configs", "claude-code", (1000, 1000), 60, 1000)
+WANTED = WantedPlugin("ecc", "present", None, False, None, None, False, False)
+NEW = {"plugin.yaml": b"name: ecc\n", "same.md": b"same\n", "changed.md": b"new\n", "added.md": b"added\n", "binary": b"\0new", "big.md": b"n" * 500}
+OLD = {"plugin.yaml": b"name: ecc\n", "same.md": b"same\n", "changed.md": b"old\n", "gone.md": b"gone\n", "binary": b"\0old", "big.md": b"o" * 500}
+
+
+def _write(root: Path, files: dict[str, bytes]) -> Path:
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    return root
+
+
+def _plan(tmp_path: Path, old: dict[str, bytes] | None, placements: Placements = Placements()) -> PluginPlan:
+    new = _write(tmp_path / "new", NEW)
+    prepared = prepare(DirectorySource(str(new), "plugins/ecc"), False, Limits(), RunCache(tmp_path / "cache"))
+    entries = None if old is None else describe_tree(_write(tmp_path / "old", old), Limits(), "old")
+    observed = Observed(entries is not None, tree_digest(entries) if entries else None, (), entries, None, placements)
+    return plugin_plan.plan_plugin(WANTED, prepared, observed, TARGET)
+
+
+def _texts(report: DiffReport) -> dict[tuple[str, str], str | None]:
+    return {(plugin, path): None if b"\0" in OLD[path] else OLD[path].decode() for plugin, path in report.wanted_texts()}
+
+
+def test_text_files_as_texts_others_by_their_digest(tmp_path: Path) -> None:
+    report = DiffReport([_plan(tmp_path, OLD)], 100)
+    assert set(report.wanted_texts()) == {("ecc", "changed.md"), ("ecc", "gone.md"), ("ecc", "binary")}
+    diffs = {diff["after_header"]: (diff["before"], diff["after"]) for diff in report.render(_texts(report))}
+    assert set(diffs) == {f"plugins/ecc/{name}" for name in ("added.md", "big.md", "binary", "changed.md", "gone.md (absent)")}
+    assert diffs["plugins/ecc/changed.md"] == ("old\n", "new\n")
+    assert diffs["plugins/ecc/added.md"] == ("", "added\n")
+    assert diffs["plugins/ecc/gone.md (absent)"] == ("gone\n", "")
+    for name in ("binary", "big.md"):
+        before, after = diffs[f"plugins/ecc/{name}"]
+        assert hashlib.sha256(OLD[name]).hexdigest() in before and hashlib.sha256(NEW[name]).hexdigest() in after
+
+
+def test_a_file_that_vanished_meanwhile_is_described(tmp_path: Path) -> None:
+    report = DiffReport([_plan(tmp_path, OLD)], 100)
+    diff = next(diff for diff in report.render({}) if diff["after_header"].endswith("changed.md"))
+    assert diff["before"].startswith("(not shown) file of 4 bytes")
+
+
+def test_an_installation_shows_what_comes(tmp_path: Path) -> None:
+    report = DiffReport([_plan(tmp_path, None)], 0)
+    assert report.wanted_texts() == []
+    diffs = report.render({})
+    assert len(diffs) == len(NEW)
+    assert all(diff["before"] == "" and diff["before_header"].endswith("(absent)") for diff in diffs)
+
+
+def test_nothing_to_do_is_no_diff(tmp_path: Path) -> None:
+    assert DiffReport([_plan(tmp_path, NEW)], 100).render({}) == []
+
+
+def test_many_and_large_files_stay_within_the_budget(tmp_path: Path) -> None:
+    files = {f"f{number:03}.md": b"x" * 5000 for number in range(250)}
+    entries = {"": entry("directory", 0o755)} | {
+        path: entry("file", 0o644, len(content), hashlib.sha256(content).hexdigest()) for path, content in files.items()
+    }
+    observed = Observed(True, "sha256:1", (), entries, None, Placements())
+    plan = plugin_plan.plan_unmanaged("ecc", observed)
+    report = DiffReport([plan], 104448)
+    texts = {key: files[key[1]].decode() for key in report.wanted_texts()}
+    diffs = report.render(texts)
+    assert 0 < len(texts) <= 60
+    assert sum(len(str(diff)) for diff in diffs) < 500_000
+    assert diffs[-1] == {"prepared": "and 50 more files differ\n"}
+
+
+def test_modes_owners_and_directories_are_one_diff(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, NEW)
+    assert plan.prepared is not None
+    entries = {path: dict(item) for path, item in plan.prepared.entries.items()}
+    entries["same.md"]["mode"] = 0o600
+    entries["binary"].update(uid=0, gid=0)
+    entries["empty"] = entry("directory", 0o755)
+    observed = Observed(True, tree_digest(entries), ("binary",), entries, None, Placements())
+    plan = plugin_plan.plan_plugin(WANTED, plan.prepared, observed, TARGET)
+    [diff] = DiffReport([plan], 100).render({})
+    assert diff["before"] == "binary: file 0644 owner 0:0\nempty: directory 0755\nsame.md: file 0600\n"
+    assert diff["after"] == "binary: file 0644\nsame.md: file 0644\n"
+
+
+def test_placements_that_go_are_a_short_text(tmp_path: Path) -> None:
+    placements = Placements(("skills/a/SKILL.md",), ({"path": "CLAUDE.md", "reason": "somebody changed it"},))
+    diffs = DiffReport([_plan(tmp_path, OLD, placements)], 0).render({})
+    assert diffs[-1]["prepared"] == "placements of plugin ecc\n- skills/a/SKILL.md\n  kept: CLAUDE.md (somebody changed it)\n"
+
+
+def _inspection(plans: list[PluginPlan], **changes: object) -> Inspection:
+    values: dict[str, object] = {
+        "plugins": {plan.name: plan.observed for plan in plans}, "others": {}, "unmanaged": (), "restart_pending": (), "needs_recovery": False
+    }
+    return Inspection(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_a_prediction(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, OLD, Placements(("skills/a/SKILL.md",), ()))
+    result = result_of([plan], _inspection([plan]), None, False, 2)
+    assert (result["changed"], result["restart_required"]) == (True, True)
+    [plugin] = result["plugins"]
+    assert (plugin["action"], plugin["drift_count"], plugin["removed_placements"]) == ("upgraded", len(plan.drift), ["skills/a/SKILL.md"])
+    assert len(result["drift"]) == 2 < len(plan.drift)
+
+
+def test_nothing_to_do_with_a_pending_restart(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, NEW)
+    result = result_of([plan], _inspection([plan], restart_pending=("ecc",)), None, False, 100)
+    assert (result["changed"], result["restart_required"]) == (False, True)
+    assert result["drift"] == [
+        {"plugin": "ecc", "kind": "restart_pending", "path": "", "expected": "restarted", "observed": "not restarted since the last change"}
+    ]
+
+
+def test_unmanaged_plugins_are_drift_and_no_change(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, NEW)
+    result = result_of([plan], _inspection([plan], unmanaged=("other",)), None, False, 100)
+    assert (result["changed"], result["restart_required"], result["unmanaged"]) == (False, False, ["other"])
+    assert [(drift["plugin"], drift["kind"]) for drift in result["drift"]] == [("other", "unmanaged")]
+
+
+def test_a_recovery_is_a_change(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, NEW)
+    assert result_of([plan], _inspection([plan]), None, True, 100)["changed"] is True
+
+
+def test_what_was_done_counts_more_than_the_plan(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, OLD)
+    done = Application({"ecc": Applied(False, "sha256:1", "sha256:1", Placements())}, (), ())
+    result = result_of([plan], _inspection([plan]), done, False, 100)
+    assert (result["changed"], result["restart_required"], result["plugins"][0]["action"]) == (False, False, "none")

@@ -1,0 +1,157 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wanted, where it goes, and what is to be done."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.plugin_tree import Entries, entry, tree_digest
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import plugin_plan
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.prepared_plugin import PreparedPlugin
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Observed, Placements
+
+SINGLE: dict[str, Any] = {
+    "name": None, "source": None, "state": "present", "allow_unpinned": False, "digest": None, "sha256": None, "any_runtime": False,
+    "include_repository_files": False, "plugins": None,
+}
+TERMS: dict[str, Any] = {
+    "config_dir": None, "runtime_config_dir": None, "runtime": None, "owner": 1000, "group": 1000, "lock_timeout": 60, "max_bytes": 1000
+}
+TARGET = Target("/configs", "/configs", "claude-code", (1000, 1000), 60, 1000)
+FILE = "0" * 64
+
+
+def test_a_single_plugin() -> None:
+    wanted = plugin_plan.wanted_plugins(SINGLE | {"name": "ecc", "source": "plugins/ecc"}, ["name", "source"])
+    assert wanted == [WantedPlugin("ecc", "present", "plugins/ecc", False, None, None, False, False)]
+
+
+def test_a_list_of_plugins() -> None:
+    elements = [{"name": "ecc", "source": "x", "state": "present"}, {"name": "old", "state": "absent"}]
+    wanted = plugin_plan.wanted_plugins(SINGLE | {"plugins": elements}, ["plugins"])
+    assert [(plugin.name, plugin.state) for plugin in wanted] == [("ecc", "present"), ("old", "absent")]
+    assert plugin_plan.wanted_plugins(SINGLE | {"plugins": []}, ["plugins"]) == []
+
+
+@pytest.mark.parametrize("name", ["../x", ".", "..", "-rf", "a b", "$(id)", "a\n", "a\nb", "", "A", "a/b", "a..b", "a" * 129, None])
+def test_bad_names_are_one_sentence(name: str | None) -> None:
+    with pytest.raises(InvalidInputError, match="is not allowed: use 1 to 128 characters") as caught:
+        plugin_plan.wanted_plugins(SINGLE | {"name": name, "source": "x"}, ["name"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "message"),
+    [
+        ({"name": "ecc"}, ["name"], "plugin ecc has no source: set 'source', or state: absent"),
+        ({"name": "ecc", "source": "x", "digest": "abc"}, ["name"], "digest 'abc' is not one"),
+        ({"plugins": [{"name": "a", "state": "absent"}, {"name": "a", "state": "absent"}]}, ["plugins"], "plugin a is listed twice"),
+        ({"plugins": []}, ["plugins", "state"], "state would be ignored beside 'plugins'"),
+    ],
+)
+def test_bad_options_are_one_sentence(options: dict[str, Any], given: list[str], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        plugin_plan.wanted_plugins(SINGLE | options, given)
+
+
+def test_the_target_comes_from_options_then_the_fact_then_variables() -> None:
+    fact = {"tier": "eic", "config_dir": "/home/ubuntu/.hermes", "runtime_config_dir": "/configs", "runtime": "hermes"}
+    variables = {"workspace_config_dir": "/opt/configs", "workspace_runtime": "langgraph"}
+    assert plugin_plan.target_of(TERMS, fact, variables) == Target("/home/ubuntu/.hermes", "/configs", "hermes", (1000, 1000), 60, 1000)
+    assert plugin_plan.target_of(TERMS | {"config_dir": "/srv/c", "runtime": "codex"}, fact, {}).config_dir == "/srv/c"
+    assert plugin_plan.target_of(TERMS, None, variables) == Target("/opt/configs", "/opt/configs", "langgraph", (1000, 1000), 60, 1000)
+    assert plugin_plan.target_of(TERMS, {"tier": "docker", "config_dir": "/configs", "runtime": None}, {}).runtime is None
+
+
+@pytest.mark.parametrize(
+    ("options", "fact", "message"),
+    [
+        ({}, None, "config dir is not known: run molecule_ai.workspace.workspace_backend_facts first"),
+        ({}, {}, "config dir is not known"),
+        ({}, {"tier": "docker", "config_dir": None}, "config dir is not known"),
+        ({}, "docker", "must be the fact"),
+        ({"config_dir": "configs"}, None, "config dir 'configs' is not allowed"),
+        ({"config_dir": "/etc"}, None, "config dir '/etc' is not allowed"),
+        ({"config_dir": "/configs"}, {"tier": "external", "download_hint": "GET /workspaces/1/plugins/<name>/download"}, "external .*: GET /workspaces/1"),
+        ({"config_dir": "/configs"}, {"tier": "none", "reason": "the engine at tcp://x does not answer"}, "cannot be reached: the engine at tcp://x"),
+    ],
+)
+def test_there_is_no_default_target(options: dict[str, Any], fact: object, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        plugin_plan.target_of(TERMS | options, fact, {})
+
+
+def _entries(**files: str) -> Entries:
+    return {"": entry("directory", 0o755)} | {name: entry("file", 0o644, 1, sha256) for name, sha256 in files.items()}
+
+
+def _prepared(directory: Path, entries: Entries) -> PreparedPlugin:
+    (directory / "entries.json").write_text(json.dumps(entries), encoding="utf-8")
+    return PreparedPlugin("plugins/ecc", directory, tree_digest(entries), "ecc", "1.0.0", (), FILE, None, ())
+
+
+def _observed(entries: Entries | None, receipt_digest: str | None = None, wrong_owner: tuple[str, ...] = (), placements: Placements = Placements()) -> Observed:
+    receipt = None if receipt_digest is None else {"digest": receipt_digest}
+    return Observed(entries is not None, tree_digest(entries) if entries else None, wrong_owner, entries, receipt, placements)
+
+
+def _plan(prepared: PreparedPlugin | None, observed: Observed) -> PluginPlan:
+    state = "present" if prepared else "absent"
+    return plugin_plan.plan_plugin(WantedPlugin("ecc", state, None, False, None, None, False, False), prepared, observed, TARGET)
+
+
+def test_actions(tmp_path: Path) -> None:
+    wanted, old = _entries(a=FILE, b=FILE), _entries(a=FILE)
+    prepared = _prepared(tmp_path, wanted)
+    expected = {
+        "none": _plan(prepared, _observed(wanted)),
+        "installed": _plan(prepared, _observed(None, prepared.digest)),
+        "upgraded": _plan(prepared, _observed(old, tree_digest(old))),
+        "repaired": _plan(prepared, _observed(old, prepared.digest)),
+        "removed": _plan(None, _observed(old)),
+    }
+    assert {action: plan.action for action, plan in expected.items()} == {action: action for action in expected}
+    assert _plan(prepared, _observed(old)).action == "upgraded"
+    assert _plan(None, _observed(None)).action == "none"
+    assert [(drift["kind"], drift["path"]) for drift in expected["upgraded"].drift] == [("missing", "b")]
+    assert [(drift["kind"], drift["path"]) for drift in expected["installed"].drift] == [("missing", "")]
+    assert [(drift["kind"], drift["path"]) for drift in expected["removed"].drift] == [("extra", "")]
+    assert expected["none"].drift == ()
+
+
+def test_a_wrong_owner_alone_is_repaired(tmp_path: Path) -> None:
+    wanted = _entries(a=FILE)
+    plan = _plan(_prepared(tmp_path, wanted), _observed(wanted, wrong_owner=("a",)))
+    assert (plan.action, [drift["kind"] for drift in plan.drift]) == ("repaired", ["owner"])
+
+
+def test_only_what_changes_and_stays_is_sent(tmp_path: Path) -> None:
+    wanted = _entries(a=FILE)
+    prepared = _prepared(tmp_path, wanted)
+    assert plugin_plan.needed_bundles([_plan(prepared, _observed(wanted)), _plan(None, _observed(wanted))]) == {}
+    assert plugin_plan.needed_bundles([_plan(prepared, _observed(None))] * 2) == {prepared.digest: prepared}
+
+
+def test_requests(tmp_path: Path) -> None:
+    wanted = _entries(a=FILE)
+    plan = _plan(_prepared(tmp_path, wanted), _observed(None))
+    common = {"version": 1, "config_dir": "/configs", "runtime_config_dir": "/configs", "owner": [1000, 1000], "lock_timeout": 60, "max_plugin_bytes": 1000}
+    assert plugin_plan.inspect_request(TARGET, {"ecc": "sha256:1", "old": None}, False) == common | {
+        "operation": "inspect", "exclusive": False,
+        "plugins": [{"name": "ecc", "state": "present", "digest": "sha256:1"}, {"name": "old", "state": "absent"}],
+    }
+    assert plugin_plan.apply_request(TARGET, [plan], "/tmp/shipment.tar", {"user": "ops"}) == common | {
+        "operation": "apply", "shipment": "/tmp/shipment.tar", "job": {"user": "ops"},
+        "plugins": [
+            {"name": "ecc", "state": "present", "digest": tree_digest(wanted), "observed_digest": None, "source": "plugins/ecc", "plugin_version": "1.0.0"}
+        ],
+    }
+    assert plugin_plan.read_request(TARGET, [("ecc", "a")], 10) == common | {
+        "operation": "read", "files": [{"plugin": "ecc", "path": "a"}], "max_bytes": 10
+    }

@@ -167,7 +167,7 @@ class ActionModule(ActionBase):
 
     def _ask(self, request: dict[str, Any]) -> Any:
         """Run the workspace half once; raise ``AnsibleActionFail`` with its sentence when it fails."""
-        returned = self._execute_module(module_name=_MODULE, module_args={"_request": request}, task_vars=self._task_vars)
+        returned = self._execute_module(module_name=_MODULE, module_args={"_request": plain(request)}, task_vars=self._task_vars)
         if returned.get("unreachable"):
             raise AnsibleConnectionFailure(str(returned.get("msg") or "the workspace is unreachable"))
         if returned.get("failed"):

@@ -100,7 +100,7 @@ class DiffReport:
 
     def __init__(self, plans: Sequence[PluginPlan], max_file_bytes: int) -> None:
         self._plans = [plan for plan in plans if plan.action != "none"]
-        self._max_file_bytes = max_file_bytes if max_file_bytes > 0 else _DIFF_CHARACTERS
+        self._max_file_bytes = min(max_file_bytes, _DIFF_CHARACTERS) if max_file_bytes > 0 else _DIFF_CHARACTERS
         self._changes = [change for plan in self._plans for change in _file_changes(plan)]
         self._with_text = self._within_budget()
 

@@ -1,0 +1,367 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action with the real workspace half behind it, but without a connection: what is asked, what is sent, and what is said."""
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.molecule_ai.workspace.plugins.action.molecule_plugin import ActionModule
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
+
+OWNER = {"owner": 0, "group": 0}
+
+
+class Workspace:
+    """A config dir and the action's way to it; counts what goes there."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config_dir = directory / "configs"
+        self.config_dir.mkdir()
+        self.operations: list[str] = []
+        self.temporary_directories: list[Path] = []
+        self.answer: Callable[[dict[str, Any]], dict[str, Any]] = self._handle
+
+    @property
+    def plugins(self) -> Path:
+        return self.config_dir / "plugins"
+
+    def run(self, check: bool = False, diff: bool = False, variables: dict[str, Any] | None = None, no_log: bool = False, **options: Any) -> dict[str, Any]:
+        """Run one task; ``config_dir`` and the owner are set unless given."""
+        self.operations.clear()
+        arguments = {"config_dir": str(self.config_dir), **OWNER, **options}
+        loader = DataLoader()
+        loader.set_basedir(str(self.directory))
+        task = SimpleNamespace(
+            args={name: value for name, value in arguments.items() if value is not KeyError},
+            check_mode=check, diff=diff, no_log=no_log, async_val=0, action="molecule_plugin", get_search_path=lambda: [str(self.directory)],
+        )
+        shell = SimpleNamespace(tmpdir=None, join_path=lambda *parts: "/".join(parts))
+        action = ActionModule(
+            task=task, connection=SimpleNamespace(_shell=shell), play_context=None, loader=loader, templar=SimpleNamespace(template=lambda value: value),
+            shared_loader_obj=None,
+        )
+        action._execute_module = self._execute_module
+        action._make_tmp_path = lambda: self._make_tmp_path(shell)
+        action._remove_tmp_path = lambda path: self._remove_tmp_path(shell, path)
+        action._transfer_file = lambda local, remote: self._transfer_file(local, remote)
+        action._fixup_perms2 = lambda paths, execute: None
+        return action.run(task_vars={"inventory_hostname": "test", **(variables or {})})
+
+    def _execute_module(self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        assert module_name == "molecule_ai.workspace.molecule_plugin"
+        request = module_args["_request"]
+        self.operations.append(request["operation"])
+        return self.answer(request)
+
+    def _handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"changed": False, "result": plugin_request.handle(request)}
+        except WorkspaceError as error:
+            return {"failed": True, "msg": str(error)}
+
+    def _make_tmp_path(self, shell: SimpleNamespace) -> None:
+        self.operations.append("mkdir")
+        directory = self.directory / f"tmp-{len(self.temporary_directories)}"
+        directory.mkdir()
+        self.temporary_directories.append(directory)
+        shell.tmpdir = str(directory)
+
+    def _remove_tmp_path(self, shell: SimpleNamespace, path: str | None) -> None:
+        if path is not None:
+            self.operations.append("rmdir")
+            shutil.rmtree(path)
+            shell.tmpdir = None
+
+    def _transfer_file(self, local: str, remote: str) -> None:
+        self.operations.append("send")
+        shutil.copyfile(local, remote)
+
+
+@pytest.fixture(name="workspace")
+def fixture_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    (tmp_path / "local_tmp").mkdir()
+    monkeypatch.setattr(C, "DEFAULT_LOCAL_TMP", str(tmp_path / "local_tmp"))
+    plugin(tmp_path / "ecc", **{"rules/a.md": "# a\n", "hooks/h": "#!/bin/sh\n"})
+    (tmp_path / "ecc/hooks/h").chmod(0o755)
+    return Workspace(tmp_path)
+
+
+def plugin(root: Path, **files: str) -> Path:
+    """Write a plugin."""
+    for path, text in ({"plugin.yaml": f"name: {root.name}\nversion: 1.0.0\n"} | files).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    return root
+
+
+def test_install_then_nothing_to_do(workspace: Workspace) -> None:
+    result = workspace.run(name="ecc", source="./ecc")
+    assert workspace.operations == ["inspect", "mkdir", "send", "apply", "rmdir"]
+    assert (result["changed"], result["restart_required"], result["plugins"][0]["action"]) == (True, True, "installed")
+    assert result["transferred_bytes"] > 0
+    assert (workspace.plugins / "ecc/hooks/h").stat().st_mode & 0o777 == 0o755
+
+    result = workspace.run(name="ecc", source="./ecc")
+    assert workspace.operations == ["inspect"]
+    assert (result["changed"], result["restart_required"], result["transferred_bytes"]) == (False, True, 0)
+    assert [drift["kind"] for drift in result["drift"]] == ["restart_pending"]
+
+
+def test_ten_plugins_are_one_inspection_one_transfer_and_one_change(workspace: Workspace) -> None:
+    names = [f"p{number}" for number in range(10)]
+    for name in names:
+        plugin(workspace.directory / name, **{"rules/a.md": name})
+    elements = [{"name": name, "source": f"./{name}"} for name in names]
+    result = workspace.run(plugins=elements)
+    assert workspace.operations == ["inspect", "mkdir", "send", "apply", "rmdir"]
+    assert [plugin["action"] for plugin in result["plugins"]] == ["installed"] * 10
+    (workspace.plugins / "p3/rules/a.md").write_text("tampered", encoding="utf-8")
+    result = workspace.run(plugins=elements)
+    assert {plugin["name"] for plugin in result["plugins"] if plugin["action"] != "none"} == {"p3"}
+    assert workspace.operations == ["inspect", "mkdir", "send", "apply", "rmdir"]
+
+
+def test_check_mode_predicts_and_touches_nothing(workspace: Workspace) -> None:
+    predicted = workspace.run(check=True, name="ecc", source="./ecc")
+    assert workspace.operations == ["inspect"]
+    assert not any(workspace.config_dir.iterdir())
+    done = workspace.run(name="ecc", source="./ecc")
+    for key in ("changed", "restart_required", "plugins", "drift", "unmanaged"):
+        assert predicted[key] == done[key], key
+    assert predicted["transferred_bytes"] == 0
+
+
+def test_every_kind_of_drift_is_found_and_repaired(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    live = workspace.plugins / "ecc"
+    (live / "rules/a.md").write_text("tampered\n", encoding="utf-8")
+    (live / "plugin.yaml").unlink()
+    (live / "extra").write_text("x", encoding="utf-8")
+    (live / "hooks/h").chmod(0o644)
+    audit = workspace.run(check=True, diff=True, name="ecc", source="./ecc")
+    assert workspace.operations == ["inspect", "read"]
+    kinds = {(drift["kind"], drift["path"]) for drift in audit["drift"]}
+    assert kinds == {("modified", "rules/a.md"), ("missing", "plugin.yaml"), ("extra", "extra"), ("mode", "hooks/h"), ("restart_pending", "")}
+    assert audit["plugins"][0]["action"] == "repaired"
+    diffs = {diff["before_header"]: diff for diff in audit["diff"]}
+    assert (diffs["plugins/ecc/rules/a.md"]["before"], diffs["plugins/ecc/rules/a.md"]["after"]) == ("tampered\n", "# a\n")
+    assert "hooks/h: file 0644\n" in diffs["plugins/ecc (modes, owners and directories)"]["before"]
+    assert workspace.run(name="ecc", source="./ecc")["plugins"][0]["action"] == "repaired"
+    assert workspace.run(name="ecc", source="./ecc")["changed"] is False
+
+
+def test_max_drift_shortens_the_list_and_not_the_count(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    for number in range(5):
+        (workspace.plugins / "ecc" / f"extra-{number}").write_text("x", encoding="utf-8")
+    audit = workspace.run(check=True, name="ecc", source="./ecc", max_drift=2)
+    assert [drift["kind"] for drift in audit["drift"]] == ["extra", "extra", "restart_pending"]
+    assert audit["plugins"][0]["drift_count"] == 5
+
+
+def test_upgrade_and_removal(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    (workspace.directory / "ecc/rules/a.md").write_text("# b\n", encoding="utf-8")
+    shutil.rmtree(C.DEFAULT_LOCAL_TMP)
+    assert workspace.run(name="ecc", source="./ecc")["plugins"][0]["action"] == "upgraded"
+    predicted = workspace.run(check=True, name="ecc", state="absent")
+    result = workspace.run(name="ecc", state="absent")
+    assert workspace.operations == ["inspect", "apply"]
+    assert result["plugins"] == predicted["plugins"]
+    assert (result["plugins"][0]["action"], result["plugins"][0]["digest"], result["restart_required"]) == ("removed", None, True)
+    assert not (workspace.plugins / "ecc").exists()
+    result = workspace.run(name="ecc", state="absent")
+    assert (result["changed"], workspace.operations) == (False, ["inspect"])
+
+
+def test_a_removal_in_diff_mode_shows_what_goes(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    result = workspace.run(check=True, diff=True, name="ecc", state="absent")
+    diffs = {diff["before_header"]: diff["before"] for diff in result["diff"] if "before" in diff}
+    assert diffs["plugins/ecc/rules/a.md"] == "# a\n"
+
+
+def test_unmanaged_plugins_are_reported_or_removed(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    for name in ("stranger", "No plugin"):
+        (workspace.plugins / name).mkdir()
+    result = workspace.run(name="ecc", source="./ecc")
+    assert (result["changed"], result["unmanaged"]) == (False, ["No plugin", "stranger"])
+    assert {drift["plugin"] for drift in result["drift"] if drift["kind"] == "unmanaged"} == {"stranger", "No plugin"}
+    predicted = workspace.run(check=True, name="ecc", source="./ecc", exclusive=True)
+    result = workspace.run(name="ecc", source="./ecc", exclusive=True)
+    assert workspace.operations == ["inspect", "apply"]
+    assert result["plugins"] == predicted["plugins"]
+    assert {plugin["name"]: plugin["action"] for plugin in result["plugins"]} == {"ecc": "none", "stranger": "removed"}
+    assert sorted(path.name for path in workspace.plugins.iterdir()) == ["No plugin", "ecc"]
+    assert workspace.run(name="ecc", source="./ecc", exclusive=True)["changed"] is False
+
+
+def test_a_change_between_inspection_and_apply_is_reported_and_not_overwritten(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    live = workspace.plugins / "ecc/rules/a.md"
+    live.write_text("first", encoding="utf-8")
+
+    def interfere(request: dict[str, Any]) -> dict[str, Any]:
+        if request["operation"] == "apply":
+            live.write_text("second", encoding="utf-8")
+        return workspace._handle(request)
+
+    workspace.answer = interfere
+    with pytest.raises(AnsibleActionFail, match="ecc"):
+        workspace.run(name="ecc", source="./ecc")
+    assert live.read_text(encoding="utf-8") == "second"
+    assert workspace.operations[-1] == "rmdir"
+
+
+def test_an_interrupted_run_is_finished_first(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    calls: list[list[Any]] = []
+
+    def recovering(request: dict[str, Any]) -> dict[str, Any]:
+        answer = workspace._handle(request)
+        if request["operation"] == "inspect":
+            answer["result"]["needs_recovery"] = not calls
+        else:
+            calls.append(request["plugins"])
+            answer["result"]["recovered"] = ["finished an interrupted change of plugin 'ecc'"]
+        return answer
+
+    workspace.answer = recovering
+    predicted = workspace.run(check=True, name="ecc", source="./ecc")
+    assert (predicted["changed"], workspace.operations) == (True, ["inspect"])
+    result = workspace.run(name="ecc", source="./ecc")
+    assert workspace.operations == ["inspect", "apply", "inspect"]
+    assert (result["changed"], result["recovered"], calls) == (True, ["finished an interrupted change of plugin 'ecc'"], [[]])
+
+
+def test_the_receipt_says_who_did_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOB_ID", "17")
+    requests: list[dict[str, Any]] = []
+
+    def record(request: dict[str, Any]) -> dict[str, Any]:
+        requests.append(request)
+        return workspace._handle(request)
+
+    workspace.answer = record
+    workspace.run(name="ecc", source="./ecc", variables={"ansible_play_name": "Install"})
+    job = requests[-1]["job"]
+    assert (job["play"], job["awx_job_id"]) == ("Install", "17") and job["controller"] and job["user"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "../x", "source": "./ecc"}, "plugin name '../x' is not allowed"),
+        ({"name": ".", "source": "./ecc"}, "plugin name '.' is not allowed"),
+        ({"name": "ecc", "source": "./none"}, "source './none' does not exist on the controller"),
+        ({"name": "ecc", "source": "ecc"}, "set 'registry'"),
+        ({"name": "ecc", "source": "./linked"}, "contains 'link', which is a symbolic link"),
+        ({"name": "ecc", "source": "./broken"}, "is not valid YAML"),
+        ({"name": "ecc", "source": "./ecc", "max_bytes": 10}, "more than 10 bytes"),
+        ({"name": "ecc", "source": "./ecc", "sha256": "0" * 64}, "but " + "0" * 64 + " was asked for"),
+        ({"name": "ecc", "source": "./ecc", "digest": "sha256:" + "0" * 64}, "but sha256:" + "0" * 64 + " was asked for"),
+        ({"name": "ecc", "source": "./hermes", "runtime": "claude-code"}, "made for hermes, not for this workspace's runtime claude-code"),
+        ({"name": "ecc", "source": "./hermes"}, "runtime is not known"),
+        ({"name": "ecc", "source": "./ecc", "allowlist": ["other"]}, "not on the allowlist"),
+        ({"name": "ecc", "source": "github://owner/x"}, "is not pinned"),
+        ({"name": "ecc", "source": "./ecc", "config_dir": KeyError}, "config dir is not known"),
+        ({"name": "ecc", "source": "./ecc", "config_dir": "/etc"}, "config dir '/etc' is not allowed"),
+        ({"name": "ecc"}, "has no source"),
+        ({"name": "ecc", "plugins": []}, "mutually exclusive"),
+        ({}, "one of the following is required: name, plugins"),
+        ({"name": "ecc", "source": "./ecc", "surprise": 1}, "surprise"),
+        ({"plugins": [{"name": "ecc", "source": "./ecc"}, {"name": "ecc", "state": "absent"}]}, "listed twice"),
+        ({"plugins": [{"name": "ecc", "source": "./ecc"}, {"name": "other", "source": "./none"}]}, "'./none' does not exist"),
+        ({"plugins": [{"name": "ecc", "source": "./ecc"}], "allow_unpinned": True}, "allow_unpinned would be ignored"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_asked(workspace: Workspace, options: dict[str, Any], message: str) -> None:
+    plugin(workspace.directory / "linked").joinpath("link").symlink_to("/etc")
+    plugin(workspace.directory / "broken", **{"plugin.yaml": "name: [x\n"})
+    plugin(workspace.directory / "hermes", **{"plugin.yaml": "name: x\nruntimes: [hermes]\n"})
+    with pytest.raises(AnsibleActionFail) as caught:
+        workspace.run(**options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert workspace.operations == []
+    assert not any(workspace.config_dir.iterdir())
+
+
+def test_the_fact_of_the_backend_is_used(workspace: Workspace) -> None:
+    plugin(workspace.directory / "hermes", **{"plugin.yaml": "name: hermes\nruntimes: [hermes]\n"})
+    fact = {"tier": "eic", "config_dir": str(workspace.config_dir), "runtime": "hermes"}
+    for variables in ({"workspace_backend": fact}, {"ansible_facts": {"workspace_backend": fact}}):
+        result = workspace.run(check=True, name="hermes", source="./hermes", config_dir=KeyError, variables=variables)
+        assert result["plugins"][0]["action"] == "installed"
+
+
+def test_an_override_of_the_runtime(workspace: Workspace) -> None:
+    plugin(workspace.directory / "hermes", **{"plugin.yaml": "name: hermes\nruntimes: [hermes]\n"})
+    assert workspace.run(name="hermes", source="./hermes", runtime="codex", any_runtime=True)["changed"] is True
+
+
+def test_external_workspaces_get_the_hint(workspace: Workspace) -> None:
+    fact = {"tier": "external", "download_hint": "GET /workspaces/1/plugins/<name>/download"}
+    with pytest.raises(AnsibleActionFail, match="nothing is pushed: GET /workspaces/1/plugins/<name>/download"):
+        workspace.run(name="ecc", source="./ecc", variables={"workspace_backend": fact})
+
+
+def test_a_plugin_that_calls_itself_differently_is_a_warning(workspace: Workspace) -> None:
+    assert "calls itself 'ecc'" in workspace.run(name="other", source="./ecc")["warnings"][0]
+
+
+def test_secrets_have_no_diff(workspace: Workspace) -> None:
+    assert "diff" not in workspace.run(check=True, diff=True, no_log=True, name="ecc", source="./ecc")
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        ({"failed": True, "msg": "/configs is not a directory"}, AnsibleActionFail, "^/configs is not a directory$"),
+        ({"failed": True, "msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": "sh: 1: python3: not found\n", "rc": 127}, AnsibleActionFail, "not found"),
+        ({"failed": True, "msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": ""}, AnsibleActionFail, "it printed nothing"),
+        ({"failed": True}, AnsibleActionFail, "gave no reason"),
+        ({"unreachable": True, "msg": "the tunnel closed"}, AnsibleConnectionFailure, "the tunnel closed"),
+        ({"result": None}, AnsibleActionFail, "an answer that cannot be trusted"),
+        ({"result": {"plugins": {}}}, AnsibleActionFail, "an answer that cannot be trusted"),
+        ({}, AnsibleActionFail, "an answer that cannot be trusted"),
+    ],
+)
+def test_a_workspace_that_fails_or_lies(workspace: Workspace, returned: dict[str, Any], error: type[Exception], message: str) -> None:
+    workspace.answer = lambda request: dict(returned)
+    with pytest.raises(error, match=message) as caught:
+        workspace.run(name="ecc", source="./ecc")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_change_that_did_not_arrive_is_an_error(workspace: Workspace) -> None:
+    def lie(request: dict[str, Any]) -> dict[str, Any]:
+        answer = workspace._handle(request)
+        if request["operation"] == "apply":
+            answer["result"]["plugins"]["ecc"]["digest"] = "sha256:" + "0" * 64
+        return answer
+
+    workspace.answer = lie
+    with pytest.raises(AnsibleActionFail, match="plugin ecc is not what was sent"):
+        workspace.run(name="ecc", source="./ecc")
+
+
+def test_sources_are_prepared_once_for_all_hosts(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    shutil.rmtree(workspace.config_dir)
+    workspace.config_dir.mkdir()
+    (workspace.directory / "ecc/rules/a.md").write_text("changed during the run", encoding="utf-8")
+    assert workspace.run(name="ecc", source="./ecc")["plugins"][0]["action"] == "installed"
+    assert (workspace.plugins / "ecc/rules/a.md").read_text(encoding="utf-8") == "# a\n"

@@ -10,6 +10,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..module_utils import names
+from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..plugin_utils import aws_session, backend, backend_evidence, connection_variables, docker_engine
 
@@ -30,7 +31,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "external_runtimes": {"type": "list", "elements": "str", "default": list(backend.DEFAULT_EXTERNAL_RUNTIMES)},
     "runtime_config_dirs": {"type": "dict", "default": dict(backend.DEFAULT_RUNTIME_CONFIG_DIRS)},
     "os_user": {"type": "str", "default": "ubuntu"},
-    **docker_engine.ENGINE_ARGUMENT_SPEC,
+    **ENGINE_ARGUMENT_SPEC,
     **aws_session.AWS_ARGUMENT_SPEC,
 }
 

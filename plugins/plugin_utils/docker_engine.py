@@ -13,7 +13,6 @@ import dataclasses
 import typing as t
 
 from ..module_utils.engine_arguments import DEFAULT_DOCKER_HOST, DEFAULT_TIMEOUT
-from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC as ENGINE_ARGUMENT_SPEC  # offered to the actions from here, beside what acts on it
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 
 if t.TYPE_CHECKING:

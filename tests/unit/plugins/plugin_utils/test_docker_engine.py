@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import docker_engine
 from fake_engine import FakeEngine
@@ -32,7 +33,7 @@ def options_of(engine: FakeEngine, **others: t.Any) -> docker_engine.EngineOptio
 
 def parsed(arguments: dict[str, t.Any]) -> docker_engine.EngineOptions:
     """Options as a task gives them."""
-    result = ArgumentSpecValidator(docker_engine.ENGINE_ARGUMENT_SPEC).validate(arguments)
+    result = ArgumentSpecValidator(ENGINE_ARGUMENT_SPEC).validate(arguments)
     assert not result.error_messages
     return docker_engine.EngineOptions.from_parameters(result.validated_parameters)
 

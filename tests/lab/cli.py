@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.filename != str(Paths.of(options.state).world):
             raise
         print("lab: not running; start it with `python -m lab up`", file=sys.stderr)
+    except PermissionError as error:
+        print(f"lab: not allowed: {error}; run this as the user who started the lab (sudo)", file=sys.stderr)
     except docker.errors.DockerException as error:
         print(f"lab: the Docker engine failed: {error}", file=sys.stderr)
     return 2
@@ -100,6 +102,9 @@ def down(paths: Paths, progress: Progress, options: argparse.Namespace) -> int:
     progress.say("stopping the simulated services")
     _stop_services(paths)
     host = engines.docker_host(paths)
+    if engines.died(paths):
+        progress.say("starting the Docker engine again, because it died and its containers may still run")
+        engines.start(paths)
     if engines.answers(host):
         engine = engines.client(host)
         try:

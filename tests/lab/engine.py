@@ -93,10 +93,19 @@ def stop(paths: Paths) -> None:
     pid = read_pid(paths.engine_pid)
     if pid is not None and is_alive(pid, str(paths.engine_data)):
         stop_process(pid, str(paths.engine_data), timeout=30)
-    paths.engine_pid.unlink(missing_ok=True)
-    for path in (paths.engine_socket, paths.sockets / "dockerd.pid"):
+        shutil.rmtree(paths.engine_exec_root, ignore_errors=True)
+    _clear_stale(paths)
+
+
+def died(paths: Paths) -> bool:
+    """True when the private engine ended without stopping its containers: they may still run, and only an engine can take them away."""
+    return paths.engine_exec_root.exists() and not os.environ.get("LAB_DOCKER_HOST") and not answers(docker_host(paths))
+
+
+def _clear_stale(paths: Paths) -> None:
+    """Remove the pid files and the socket of an engine that runs no more. What it knew of running containers stays for the next one."""
+    for path in (paths.engine_pid, paths.engine_socket, paths.sockets / "dockerd.pid"):
         path.unlink(missing_ok=True)
-    shutil.rmtree(paths.engine_exec_root, ignore_errors=True)
 
 
 def _tail(log: pathlib.Path, lines: int = 15) -> str:

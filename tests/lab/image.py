@@ -5,6 +5,7 @@ No image registry is needed. The Debian part is made once (about half a minute) 
 """
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -71,7 +72,16 @@ def ensure(engine: docker.DockerClient, progress: Progress) -> str:
             container.commit(repository=REPOSITORY, tag=image_tag())
         finally:
             container.remove()
+    _remove_outdated(engine, {name, base})
     return name
+
+
+def _remove_outdated(engine: docker.DockerClient, kept: set[str]) -> None:
+    """Remove the images of earlier recipes that no container uses."""
+    for outdated in engine.images.list(name=REPOSITORY) + engine.images.list(name=f"{REPOSITORY}-base"):
+        for tag in set(outdated.tags) - kept:
+            with contextlib.suppress(docker.errors.APIError):  # in use
+                engine.images.remove(tag)
 
 
 def _has(engine: docker.DockerClient, name: str) -> bool:

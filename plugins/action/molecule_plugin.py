@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
         checked: dict[str, Any] = plain(options)
         return checked
 
-    def _variable(self, name: str) -> Any:
+    def _variable(self, name: str) -> object:
         value = self._task_vars.get(name, (self._task_vars.get("ansible_facts") or {}).get(name))
         return plain(self._templar.template(value)) if value is not None else None
 
@@ -115,7 +115,7 @@ class ActionModule(ActionBase):
 
     def _find(self, path: str) -> str:
         try:
-            return os.path.abspath(str(plain(self._find_needle("files", path))))
+            return str(Path(str(plain(self._find_needle("files", path)))).absolute())
         except AnsibleFileNotFound:
             raise InvalidInputError(
                 f"source {path!r} does not exist on the controller: it is searched in the role's and the playbook's directory and in 'files' there"
@@ -165,7 +165,7 @@ class ActionModule(ActionBase):
         self._fixup_perms2((self._connection._shell.tmpdir, remote), execute=False)
         return remote, local.stat().st_size
 
-    def _ask(self, request: dict[str, Any]) -> Any:
+    def _ask(self, request: dict[str, Any]) -> object:
         """Run the workspace half once; raise ``AnsibleActionFail`` with its sentence when it fails."""
         returned = self._execute_module(module_name=_MODULE, module_args={"_request": plain(request)}, task_vars=self._task_vars)
         if returned.get("unreachable"):

@@ -26,14 +26,13 @@ def write_bundle(root: Path, entries: Entries, destination: Path, shown: str) ->
 
     Every byte that is packed is compared with ``entries``: :class:`InvalidInputError` when a file changed since it was described.
     """
-    with open(destination, "xb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=_COMPRESSION_LEVEL, mtime=0) as compressed:
-        with tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for path in sorted_paths(entries):
-                entry = entries[path]
-                if path and entry["type"] == "directory":
-                    tar.addfile(_member(path, entry))
-                elif path:
-                    _add_file(tar, root, path, entry, shown)
+    with destination.open("xb") as raw, _compressed(raw) as compressed, tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted_paths(entries):
+            entry = entries[path]
+            if path and entry["type"] == "directory":
+                tar.addfile(_member(path, entry))
+            elif path:
+                _add_file(tar, root, path, entry, shown)
 
 
 def read_bundled_files(bundle: Path, paths: set[str]) -> dict[str, bytes]:
@@ -53,10 +52,15 @@ def write_shipment(bundles: Mapping[str, Path], destination: Path) -> None:
     with tarfile.open(destination, mode="x", format=tarfile.PAX_FORMAT) as tar:
         for digest in sorted(bundles):
             member = tarfile.TarInfo(digest[len(DIGEST_PREFIX):] + ".tar.gz")
-            with open(bundles[digest], "rb") as bundle:
+            with bundles[digest].open("rb") as bundle:
                 member.size = os.fstat(bundle.fileno()).st_size
                 member.mode = 0o600
                 tar.addfile(member, bundle)
+
+
+def _compressed(raw: BinaryIO) -> gzip.GzipFile:
+    """A gzip stream whose header names no file and no time."""
+    return gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=_COMPRESSION_LEVEL, mtime=0)
 
 
 def _member(path: str, entry: Entry) -> tarfile.TarInfo:

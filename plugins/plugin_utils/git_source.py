@@ -17,7 +17,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import IO, Sequence, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
@@ -185,19 +185,20 @@ class _Repository:
         """Write the files' bytes, as they are in the object store."""
         requests = self._directory / "wanted-objects"
         requests.write_text("".join(f"{file.object_id}\n" for file in files), encoding="ascii")
-        with open(requests, "rb") as wanted, subprocess.Popen(
-            self._command(["cat-file", "--batch"]), stdin=wanted, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(), start_new_session=True
+        command = self._command(["cat-file", "--batch"])
+        with requests.open("rb") as wanted, subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
+            command, stdin=wanted, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(), start_new_session=True
         ) as process:
-            assert process.stdout is not None
+            stdout = cast("IO[bytes]", process.stdout)
             for file in files:
-                header = process.stdout.readline().split()
+                header = stdout.readline().split()
                 if header != [file.object_id.encode(), b"blob", str(file.size).encode()]:
                     process.kill()
                     raise WorkspaceError(f"{self._reference.shown} was fetched incompletely: {file.path!r} is missing; try again")
                 destination = root / file.path
                 destination.parent.mkdir(parents=True, exist_ok=True)
-                write_file(destination, process.stdout, file.size, file.executable)
-                process.stdout.read(1)
+                write_file(destination, stdout, file.size, file.executable)
+                stdout.read(1)
 
     def _fetch_commit(self, commit: str) -> str:
         """Fetch a commit by its id: alone where the server allows it, otherwise with everything that it advertises."""
@@ -244,7 +245,7 @@ class _Repository:
 
     def _git(self, arguments: Sequence[str], in_repository: bool = True) -> bytes:
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
                 self._command(arguments, in_repository),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
                 # No controlling terminal: neither git nor ssh can stop the run with a question.

@@ -13,7 +13,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection
+from typing import Collection
 
 import yaml
 
@@ -82,7 +82,7 @@ def manifest_json_sha256(root: Path, entries: Entries) -> str:
         if path == MANIFEST_JSON:
             continue
         digest.update(path.encode() + b"\0")
-        with open(root / path, "rb") as file:
+        with (root / path).open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
@@ -155,7 +155,7 @@ def _require_equal(actual: str, expected: str, sentence: str) -> None:
 def _read_description(path: Path, shown: str) -> bytes:
     """Read one small file; ``FileNotFoundError`` when there is none."""
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             content = file.read(_MAX_DESCRIPTION_BYTES + 1)
     except IsADirectoryError:
         raise InvalidInputError(f"{shown}: {path.name} is a directory, but must be a file") from None
@@ -164,16 +164,17 @@ def _read_description(path: Path, shown: str) -> bytes:
     return content
 
 
-def _parse_yaml(content: bytes, shown: str) -> Any:
+def _parse_yaml(content: bytes, shown: str) -> object:
     try:
-        return yaml.safe_load(content)
+        data: object = yaml.safe_load(content)
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InvalidInputError(f"{shown}: {PLUGIN_YAML} is not valid YAML{where}: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{shown}: {PLUGIN_YAML} is not valid YAML: {' '.join(str(error).split())}") from error
+    return data
 
 
-def _optional_text(value: Any) -> str | None:
+def _optional_text(value: object) -> str | None:
     """YAML reads ``version: 1.0`` as a number; it means the text."""
     return None if value is None else str(value)

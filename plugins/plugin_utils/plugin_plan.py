@@ -95,7 +95,7 @@ def target_of(options: Mapping[str, Any], backend: object, variables: Mapping[st
     facts: Mapping[str, Any] = backend or {}
     _require_push_tier(facts)
 
-    def first(option: str) -> Any:
+    def first(option: str) -> object:
         return options.get(option) or facts.get(option) or variables.get("workspace_" + option)
 
     config_dir = first("config_dir")

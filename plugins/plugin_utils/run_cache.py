@@ -53,7 +53,7 @@ class RunCache:
             building = Path(tempfile.mkdtemp(prefix=key + ".", dir=self._root))
             try:
                 make(building)
-                os.rename(building, final)
+                building.rename(final)
             except WorkspaceError as error:
                 failure.write_text(json.dumps({"time": time.time_ns(), "message": str(error)}), encoding="utf-8")
                 raise

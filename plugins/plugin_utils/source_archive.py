@@ -32,7 +32,7 @@ def unpack(archive: Path, workspace: Path, max_bytes: int, max_entries: int) -> 
     root = workspace / "archive"
     root.mkdir()
     try:
-        with open(archive, "rb") as raw, gzip.GzipFile(fileobj=raw) as uncompressed:
+        with archive.open("rb") as raw, gzip.GzipFile(fileobj=raw) as uncompressed:
             stream = _CappedReader(uncompressed, max_bytes + max_entries * _OVERHEAD_PER_ENTRY, archive)
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 _unpack_members(tar, root, archive, max_bytes, max_entries)

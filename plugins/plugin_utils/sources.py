@@ -15,7 +15,6 @@ What a source yields is not trusted yet: links, special files, names, sizes and 
 """
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ class DirectorySource(Source):
     NAME = "directory"
 
     def __init__(self, path: str, shown: str) -> None:
-        if not os.path.isdir(path):
+        if not Path(path).is_dir():
             raise InvalidInputError(f"source {shown!r} is not a directory: {path} is something else; give a directory or a {_ARCHIVE_SUFFIXES[0]} archive")
         self._path = path
         self.shown = shown
@@ -97,7 +96,7 @@ class ArchiveSource(Source):
     NAME = "archive"
 
     def __init__(self, path: str, shown: str, settings: SourceSettings) -> None:
-        if not os.path.isfile(path):
+        if not Path(path).is_file():
             raise InvalidInputError(f"source {shown!r} is not an archive: {path} is not a regular file")
         self._path = path
         self._settings = settings
@@ -119,12 +118,12 @@ class RegistrySource(DirectorySource):
         shown = f"local://{validate_plugin_name(name)}"
         if not settings.registry:
             raise InvalidInputError(f"source {shown!r} is looked up in a registry: set 'registry' to its directory, or write './{name}' for a path")
-        path = os.path.join(settings.registry, name)
-        if os.path.islink(path):
+        path = Path(settings.registry) / name
+        if path.is_symlink():
             raise InvalidInputError(f"source {shown!r} is a symbolic link in the registry ({path}): links are not followed, put the directory itself there")
-        if not os.path.isdir(path):
+        if not path.is_dir():
             raise InvalidInputError(f"source {shown!r} is not in the registry: there is no directory {path}")
-        super().__init__(path, shown)
+        super().__init__(str(path), shown)
 
 
 class GitSource(Source):

@@ -14,9 +14,10 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.plugin_plan 
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.prepared_plugin import describe_tree, prepare
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.run_cache import RunCache
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.sources import DirectorySource
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Applied, Application, Inspection, Observed, Placements
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Application, Applied, Inspection, Observed, Placements
 
 TARGET = Target("/configs", "/configs", "claude-code", (1000, 1000), 60, 1000)
+NO_PLACEMENTS = Placements()
 WANTED = WantedPlugin("ecc", "present", None, False, None, None, False, False)
 NEW = {"plugin.yaml": b"name: ecc\n", "same.md": b"same\n", "changed.md": b"new\n", "added.md": b"added\n", "binary": b"\0new", "big.md": b"n" * 500}
 OLD = {"plugin.yaml": b"name: ecc\n", "same.md": b"same\n", "changed.md": b"old\n", "gone.md": b"gone\n", "binary": b"\0old", "big.md": b"o" * 500}
@@ -29,7 +30,7 @@ def _write(root: Path, files: dict[str, bytes]) -> Path:
     return root
 
 
-def _plan(tmp_path: Path, old: dict[str, bytes] | None, placements: Placements = Placements()) -> PluginPlan:
+def _plan(tmp_path: Path, old: dict[str, bytes] | None, placements: Placements = NO_PLACEMENTS) -> PluginPlan:
     new = _write(tmp_path / "new", NEW)
     prepared = prepare(DirectorySource(str(new), "plugins/ecc"), False, Limits(), RunCache(tmp_path / "cache"))
     entries = None if old is None else describe_tree(_write(tmp_path / "old", old), Limits(), "old")

@@ -117,7 +117,7 @@ def test_a_broken_plugin_yaml_is_one_sentence(tmp_path: Path, text: str, message
 
 
 def test_a_plugin_without_plugin_yaml_is_none(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="source is not a plugin: it has no plugin.yaml"):
+    with pytest.raises(InvalidInputError, match=r"source is not a plugin: it has no plugin\.yaml"):
         manifest.read_manifest(tmp_path, "source")
 
 

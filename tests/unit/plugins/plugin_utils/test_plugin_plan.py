@@ -96,9 +96,9 @@ def _prepared(directory: Path, entries: Entries) -> PreparedPlugin:
     return PreparedPlugin("plugins/ecc", directory, tree_digest(entries), "ecc", "1.0.0", (), FILE, None, ())
 
 
-def _observed(entries: Entries | None, receipt_digest: str | None = None, wrong_owner: tuple[str, ...] = (), placements: Placements = Placements()) -> Observed:
+def _observed(entries: Entries | None, receipt_digest: str | None = None, wrong_owner: tuple[str, ...] = ()) -> Observed:
     receipt = None if receipt_digest is None else {"digest": receipt_digest}
-    return Observed(entries is not None, tree_digest(entries) if entries else None, wrong_owner, entries, receipt, placements)
+    return Observed(entries is not None, tree_digest(entries) if entries else None, wrong_owner, entries, receipt, Placements())
 
 
 def _plan(prepared: PreparedPlugin | None, observed: Observed) -> PluginPlan:

@@ -17,6 +17,7 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.prepared_plu
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.run_cache import RunCache
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.sources import DirectorySource, Source, SourceTree
 
+NORMAL_LIMITS = Limits()
 PLUGIN_YAML = "name: x\nversion: 1.0.0\nruntimes: [claude_code]\n"
 
 
@@ -27,7 +28,7 @@ def _tree(root: Path, **files: str) -> Path:
     return root
 
 
-def _prepare(root: Path, include_repository_files: bool = False, limits: Limits = Limits()) -> PreparedPlugin:
+def _prepare(root: Path, include_repository_files: bool = False, limits: Limits = NORMAL_LIMITS) -> PreparedPlugin:
     return prepare(DirectorySource(str(root), str(root)), include_repository_files, limits, RunCache(root.parent / "cache"))
 
 
@@ -135,7 +136,7 @@ def test_the_caps_pass_exactly(tmp_path: Path) -> None:
 
 def test_a_directory_without_plugin_yaml_is_no_plugin(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
-    with pytest.raises(InvalidInputError, match="is not a plugin: it has no plugin.yaml"):
+    with pytest.raises(InvalidInputError, match=r"is not a plugin: it has no plugin\.yaml"):
         _prepare(tmp_path / "x")
 
 
@@ -181,7 +182,7 @@ def test_pins_and_names(tmp_path: Path) -> None:
     plugin.require_pins("x", plugin.digest, plugin.plugin_yaml_sha256.upper())
     with pytest.raises(InvalidInputError, match=f"plugin x has the digest {plugin.digest}, but sha256:0"):
         plugin.require_pins("x", "sha256:" + "0" * 64, None)
-    with pytest.raises(InvalidInputError, match="plugin x has a plugin.yaml with the sha256"):
+    with pytest.raises(InvalidInputError, match=r"plugin x has a plugin\.yaml with the sha256"):
         plugin.require_pins("x", None, "0" * 64)
     assert plugin.warnings_for("x") == []
     assert "calls itself 'x'" in plugin.warnings_for("other")[0]
@@ -193,7 +194,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
             raise OSError(28, "No space left on device")
 
     (tmp_path / "x").mkdir()
-    with pytest.raises(WorkspaceError, match="x cannot be prepared on the controller: .*No space left on device"):
+    with pytest.raises(WorkspaceError, match=r"x cannot be prepared on the controller: .*No space left on device"):
         prepare(Failing(str(tmp_path / "x"), "x"), False, Limits(), RunCache(tmp_path / "cache"))
 
 

@@ -137,7 +137,7 @@ def test_what_is_no_source_is_refused_before_anything_is_fetched(tmp_path: Path,
 
 
 def test_a_bare_name_without_a_registry_says_what_to_set(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="set 'registry' to its directory, or write './ecc' for a path"):
+    with pytest.raises(InvalidInputError, match=r"set 'registry' to its directory, or write '\./ecc' for a path"):
         parse_source("ecc", _settings(tmp_path, registry=None), allow_unpinned=False)
 
 

@@ -17,7 +17,8 @@ OBSERVED: dict[str, Any] = {
     "placements": {"removed": ["skills/a"], "kept": [{"path": "b", "reason": "changed"}]},
 }
 INSPECTION: dict[str, Any] = {
-    "plugins": {"ecc": OBSERVED, "other": OBSERVED, "../x": OBSERVED}, "unmanaged": ["other", "../x", "No plugin"], "restart_pending": [], "needs_recovery": False
+    "plugins": {"ecc": OBSERVED, "other": OBSERVED, "../x": OBSERVED},
+    "unmanaged": ["other", "../x", "No plugin"], "restart_pending": [], "needs_recovery": False,
 }
 APPLICATION: dict[str, Any] = {
     "plugins": {"ecc": {"changed": True, "digest": "sha256:1", "previous_digest": None, "removed_placements": [], "kept": []}},

@@ -73,6 +73,8 @@ class InstanceEngine:
             return await self._list(request, version + call)
         found = re.fullmatch(r"/containers/([^/]+)/([a-z]+)", call)
         if found is None or _ACTIONS.get(found.group(2)) != request.method:
+            if request.method == "GET":  # nothing else exists here, so that `docker inspect` can go on to its next guess
+                return _message(404, f"No such object: {call}")
             return _message(403, f"this instance's engine does not allow {request.method} {call}")
         reference, action = found.groups()
         if self._container is None or not await self._is_ours(reference):
@@ -99,8 +101,8 @@ class InstanceEngine:
             return _message(400, "invalid filter")
         names = wanted.pop("name", [])
         if self._container is None or (names and not any(re.search(name, f"/{VISIBLE_NAME}") for name in names)):
-            return web.json_response([])
-        wanted["name"] = [f"^/{re.escape(self._container)}$"]
+            return web.Response(body=b"[]", content_type="application/json")
+        wanted["name"] = [f"^/{self._container}$"]
         query = {**request.query, "filters": json.dumps(wanted)}
         async with self._session.get(self._base_url + path, params=query) as response:
             body = await response.read()
@@ -196,4 +198,5 @@ def _filters(text: str) -> dict[str, list[str]]:
 
 
 def _message(status: int, text: str) -> web.Response:
-    return web.json_response({"message": text}, status=status)
+    # The Docker CLI takes the answer for JSON only without a charset.
+    return web.Response(status=status, body=json.dumps({"message": text}).encode(), content_type="application/json")

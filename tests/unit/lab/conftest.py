@@ -13,8 +13,9 @@ import ssl
 import sys
 import tempfile
 import threading
+import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import botocore.config
@@ -103,6 +104,14 @@ class RunningLab:
         self._call(self._services.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    @staticmethod
+    def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+        """Whether the condition comes true in time."""
+        deadline = time.monotonic() + seconds
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return condition()
 
     def write_world(self) -> None:
         (self.directory / "world.json").write_text(json.dumps(self.world))

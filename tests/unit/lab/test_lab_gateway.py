@@ -27,10 +27,7 @@ def refusal(lab: RunningLab, url: str | None = None) -> tuple[int, str | None]:
 
 
 def wait_for_counter(lab: RunningLab, name: str, value: int) -> None:
-    deadline = time.monotonic() + 5
-    while lab.state.counters.as_dict()[name] != value and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert lab.state.counters.as_dict()[name] == value
+    assert lab.eventually(lambda: lab.state.counters.as_dict()[name] == value)
 
 
 def test_a_tunnel_carries_bytes_both_ways_and_is_counted(lab: RunningLab) -> None:

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab for tests: look at workspaces without the product's help, disturb them, count what happened, switch faults."""
 from __future__ import annotations
 
@@ -43,7 +46,8 @@ class Outcome(NamedTuple):
 class Lab:
     """A running lab. Workspaces are given by name or id. FileNotFoundError when the lab in ``state`` is not up.
 
-    ``inventory`` is the path of its inventory, ``world`` its recorded world (``world.reload()`` after a platform restart), ``service`` the addresses of its simulated services.
+    ``inventory`` is the path of its inventory, ``world`` its recorded world (``world.reload()`` after a platform restart),
+    ``service`` the addresses of its simulated services.
     """
 
     def __init__(self, state: os.PathLike[str] | str | None = None) -> None:
@@ -69,7 +73,8 @@ class Lab:
         """The container in which the workspace's runtime runs (the EC2 host itself where it has none of its own); None: not in the lab."""
         workspace = self.world.reload().workspace(name)
         instance = self.world.instance_of(workspace)
-        return instance["runtime_container"] or instance["host_container"] if instance else workspace["container"]
+        container: str | None = instance["runtime_container"] or instance["host_container"] if instance else workspace["container"]
+        return container
 
     def runtime(self, name: str) -> docker.models.containers.Container:
         """The container in which the workspace's runtime runs."""
@@ -116,7 +121,8 @@ class Lab:
         if self.state(name) != "running":
             return None
         outcome = self.exec(name, "cat", "/run/molecule/loaded.json", where="runtime")
-        return json.loads(outcome.stdout) if outcome.status == 0 else None
+        loaded: dict[str, Any] | None = json.loads(outcome.stdout) if outcome.status == 0 else None
+        return loaded
 
     def loaded_names(self, name: str) -> list[str]:
         """The names of the plugins that the running runtime loaded."""
@@ -200,7 +206,8 @@ class Lab:
 
     def counters(self) -> dict[str, Any]:
         """What the simulated services counted: tunnels, key pushes, describe calls, ..."""
-        return self._control("GET", "counters")
+        counters: dict[str, Any] = self._control("GET", "counters")
+        return counters
 
     def fault(self, name: str, **parameters: Any) -> Any:
         """Switch a fault on (see the list in ``lab.faults``)."""

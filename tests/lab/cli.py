@@ -1,14 +1,19 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """``python -m lab``: start the lab, show it, take it away."""
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import docker
@@ -40,13 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     down_parser = commands.add_parser("down", help="remove containers, volumes and sockets, stop the services and the engine; the cached image stays")
     down_parser.add_argument("--purge", action="store_true", help="remove the state directory and the cached image, too")
     down_parser.set_defaults(run=down)
-    for name, help_text in (("starts", "the starts of a workspace's runtime, as JSON"), ("plugins", "what a workspace's runtime loaded at its last start, as JSON")):
-        query = commands.add_parser(name, help=help_text)
+    for run, help_text in ((starts, "the starts of a workspace's runtime, as JSON"), (plugins, "what a workspace's runtime loaded, as JSON")):
+        query = commands.add_parser(run.__name__, help=help_text)
         query.add_argument("workspace", help="name or id")
-        query.set_defaults(run=globals()[name])
+        query.set_defaults(run=run)
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(Paths.of(options.state), Progress(quiet=options.quiet), options))
+        with _one_at_a_time(Paths.of(options.state)) if options.run in (up, down) else contextlib.nullcontext():
+            return int(options.run(Paths.of(options.state), Progress(quiet=options.quiet), options))
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
     except KeyError as error:
@@ -62,10 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2
 
 
+@contextlib.contextmanager
+def _one_at_a_time(paths: Paths) -> Iterator[None]:
+    """Wait until no other process starts or stops this lab."""
+    paths.state.mkdir(parents=True, exist_ok=True)
+    with open(paths.command_lock, "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def up(paths: Paths, progress: Progress, _options: argparse.Namespace) -> int:
     """Start what does not run yet: engine, image, machines, services; then write the inventory."""
     start = time.monotonic()
-    paths.state.mkdir(parents=True, exist_ok=True)
     progress.say(f"Docker engine at {engines.docker_host(paths)}")
     engines.start(paths)
     engine = engines.client(engines.docker_host(paths))

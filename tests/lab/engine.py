@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The Docker engine that the lab runs on: a private one of its own, or a running one that the user names in LAB_DOCKER_HOST.
 
 The private engine touches nothing of the machine's own Docker: its data lie in the lab's state directory, it makes no bridge and no

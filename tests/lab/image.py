@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's container image: a small Debian system made by debootstrap, with the lab's own files on top.
 
 No image registry is needed. The Debian part is made once (about half a minute) and kept as a tar file in the user's cache; the files of
@@ -139,7 +142,8 @@ def _debootstrap(archive: pathlib.Path, step: Progress.Step) -> None:
         if process.wait() != 0:
             log = root / "debootstrap" / "debootstrap.log"
             more = log.read_text(errors="replace").splitlines()[-10:] if log.exists() else []
-            raise LabError("debootstrap failed (is a Debian mirror reachable? LAB_DEBIAN_MIRROR names another); its last words:\n" + "\n".join(said[-5:] + more))
+            last_words = "\n".join(said[-5:] + more)
+            raise LabError(f"debootstrap failed (is a Debian mirror reachable? LAB_DEBIAN_MIRROR names another); its last words:\n{last_words}")
         step.detail = "packing"
         _prepare(root)
         unfinished = pathlib.Path(scratch) / "base.tar"

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's machines: containers of workspaces, and EC2 instances, each a container with a real sshd and one with the runtime.
 
 Every function takes ``engine`` (a ``docker.DockerClient`` on the lab's engine, see :func:`lab.engine.client`) and ``world``. Everything
@@ -8,6 +11,7 @@ port 22. Its Docker engine is the socket ``<engine_sockets>/<instance id>/docker
 """
 from __future__ import annotations
 
+import contextlib
 import io
 import pathlib
 import re
@@ -125,10 +129,8 @@ def replace_instance(engine: docker.DockerClient, world: World, instance_id: str
 def remove_container(engine: docker.DockerClient, name: str | None) -> None:
     """Remove a container, running or not; none of that name is fine. Volumes stay."""
     if name:
-        try:
+        with contextlib.suppress(docker.errors.NotFound):
             engine.containers.get(name).remove(force=True)
-        except docker.errors.NotFound:
-            pass
 
 
 def remove_instance(engine: docker.DockerClient, instance: dict[str, Any]) -> None:
@@ -136,10 +138,8 @@ def remove_instance(engine: docker.DockerClient, instance: dict[str, Any]) -> No
     remove_container(engine, instance["runtime_container"])
     remove_container(engine, instance["host_container"])
     for volume in (instance["config_volume"], instance["starts_volume"]):
-        try:
+        with contextlib.suppress(docker.errors.NotFound):
             engine.volumes.get(volume).remove(force=True)
-        except docker.errors.NotFound:
-            pass
 
 
 def expected(world: World) -> dict[str, bool]:
@@ -178,8 +178,8 @@ def read_file(container: docker.models.containers.Container, path: str) -> bytes
     except docker.errors.NotFound:
         return None
     with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-        member = archive.extractfile(archive.next())
-        return member.read() if member else None
+        stream = archive.extractfile(archive.getmembers()[0])
+        return stream.read() if stream else None
 
 
 def _labels(world: World, *, platform: bool = False) -> dict[str, str]:

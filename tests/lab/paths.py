@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where the lab keeps what: one state directory per checkout, short paths for sockets, and a cache that checkouts share."""
 from __future__ import annotations
 
@@ -68,6 +71,11 @@ class Paths:
     @property
     def world_lock(self) -> pathlib.Path:
         return self.state / "world.lock"
+
+    @property
+    def command_lock(self) -> pathlib.Path:
+        """Held by ``up`` and ``down``, one at a time."""
+        return self.state / "command.lock"
 
     @property
     def service(self) -> pathlib.Path:

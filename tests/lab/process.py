@@ -1,6 +1,10 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Processes that the lab starts and stops: by pid file, and only while the pid is still the process that was started."""
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -33,8 +37,6 @@ def stop_process(pid: int, argument: str, *, timeout: float) -> None:
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
             break
-        try:
+        with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)  # when it is our own child
-        except ChildProcessError:
-            pass
         time.sleep(0.1)

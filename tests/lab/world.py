@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the lab consists of: a declarative list of workspaces and EC2 instances, and the file that records it.
 
 ``world.json`` is written by ``up`` and read by the simulated services and by the tests; whoever changes it does so in
@@ -89,21 +92,24 @@ class World:
 
     def workspace(self, name_or_id: str) -> dict[str, Any]:
         """The workspace with this name or id; KeyError when there is none."""
-        for workspace in self.data["workspaces"]:
+        workspaces: list[dict[str, Any]] = self.data["workspaces"]
+        for workspace in workspaces:
             if name_or_id in (workspace["name"], workspace["id"]):
                 return workspace
         raise KeyError(name_or_id)
 
     def instance(self, instance_id: str) -> dict[str, Any]:
         """The EC2 instance with this id; KeyError when there is none."""
-        for instance in self.data["instances"]:
+        instances: list[dict[str, Any]] = self.data["instances"]
+        for instance in instances:
             if instance["instance_id"] == instance_id:
                 return instance
         raise KeyError(instance_id)
 
     def instance_of(self, workspace: dict[str, Any]) -> dict[str, Any] | None:
         """The instance on which ``workspace`` runs, or None when it does not run on EC2."""
-        for instance in self.data["instances"]:
+        instances: list[dict[str, Any]] = self.data["instances"]
+        for instance in instances:
             if workspace["kind"] == "eic" and instance["tags"].get("WorkspaceID") == workspace["id"] and instance["state"] != "terminated":
                 return instance
         return None
@@ -111,11 +117,11 @@ class World:
 
 def container_name(specification: dict[str, Any]) -> str | None:
     """The container's name on the engine, as the platform's eras formed it; None when the workspace has no container there."""
-    form = specification.get("container")
+    form: str | None = specification.get("container")
     if form == "short":
-        return "ws-" + specification["id"][:12]
+        return f"ws-{specification['id'][:12]}"
     if form == "full":
-        return "ws-" + specification["id"]
+        return f"ws-{specification['id']}"
     return form
 
 

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab itself is what it claims to be: without this, a green test against it would say little."""
 from __future__ import annotations
 
@@ -20,6 +23,11 @@ def plant(lab: Lab, name: str, plugin: str = "planted") -> None:
 def restart(lab: Lab, name: str) -> None:
     lab.runtime(name).restart(timeout=5)
     lab.wait_started(name)
+
+
+def lab_command(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "lab", "--quiet", "--state", str(lab.paths.state), *arguments]
+    return subprocess.run(command, cwd=pathlib.Path(__file__).resolve().parents[1], stdout=subprocess.PIPE, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("name", ["alpha", "beta", "renamed", "eic-claude", "eic-hermes", "eic-langgraph", "eic-bare"])
@@ -140,14 +148,12 @@ def test_a_recreated_container_keeps_its_volume(lab: Lab) -> None:
 
 def test_up_leaves_a_running_lab_alone(lab: Lab) -> None:
     before = {container.id for container in lab.engine.containers.list(all=True)}
-    subprocess.run([sys.executable, "-m", "lab", "--quiet", "--state", str(lab.paths.state), "up"], cwd=pathlib.Path(__file__).resolve().parents[1], check=True, timeout=60)
+    lab_command(lab, "up")
     assert {container.id for container in lab.engine.containers.list(all=True)} == before
 
 
 def test_status_as_json_names_every_workspace(lab: Lab) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "lab", "--state", str(lab.paths.state), "status", "--json"], cwd=pathlib.Path(__file__).resolve().parents[1], capture_output=True, check=True
-    )
+    done = lab_command(lab, "status", "--json")
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert set(rows) == {workspace["name"] for workspace in lab.world.data["workspaces"]}
     assert rows["stopped"]["state"] in ("created", "exited") and rows["outside"]["state"] is None

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's runtime is what tests compare the product with, so its own placements are pinned here, byte by byte."""
 from __future__ import annotations
 

@@ -122,9 +122,9 @@ _HINTS = {
     "RequestExpired": "the credentials have expired or the controller's clock is wrong",
     "ExpiredToken": "the temporary credentials have expired, get new ones",
     "ExpiredTokenException": "the temporary credentials have expired, get new ones",
-    "UnauthorizedOperation": "the IAM identity lacks the permission for this call",
-    "AccessDenied": "the IAM identity lacks the permission for this call",
-    "AccessDeniedException": "the IAM identity lacks the permission for this call",
+    "UnauthorizedOperation": "allow the IAM identity the action {action}",
+    "AccessDenied": "allow the IAM identity the action {action}",
+    "AccessDeniedException": "allow the IAM identity the action {action}",
     "RequestLimitExceeded": "AWS throttles this account, try again later",
     "Throttling": "AWS throttles this account, try again later",
     "ThrottlingException": "AWS throttles this account, try again later",
@@ -143,7 +143,8 @@ def sentence(error: BaseException, what: str) -> str:
         details = error.response.get("Error", {})
         code = str(details.get("Code", "an unknown error"))
         request_id = error.response.get("ResponseMetadata", {}).get("RequestId")
-        hint = _HINTS.get(code) or _shortened(str(details.get("Message", "")))
+        # IAM names its actions like the API its operations.
+        hint = _HINTS.get(code, "").format(action=error.operation_name) or _shortened(str(details.get("Message", "")))
         return f"{what}: AWS answers {code}" + (f" ({hint})" if hint else "") + (f", request {request_id}" if request_id else "")
     if isinstance(error, (e.NoCredentialsError, e.PartialCredentialsError)):
         return f"{what}: no AWS credentials on the controller; set a profile, access_key and secret_key, or AWS_* in the environment"

@@ -1,0 +1,64 @@
+"""Fixtures: the running lab, the synthetic plugins, and ``ansible-playbook`` against the lab's inventory."""
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from ansible_run import Run, run_playbook  # noqa: E402 - needs the path above
+from lab.api import Lab  # noqa: E402
+from lab.fixtures import write_plugins  # noqa: E402
+
+LAB_COMMAND = REPOSITORY / "tests" / "lab-command"
+DOCKER_WORKSPACE = "alpha"
+EIC_WORKSPACE = "eic-claude"
+PUSH_WORKSPACES = ["alpha", "beta", "renamed", "eic-claude", "eic-hermes", "eic-langgraph"]
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab; started when it does not run yet, and then stopped at the end."""
+    was_up = subprocess.run([str(LAB_COMMAND), "status"], capture_output=True, check=False).returncode == 0
+    subprocess.run([str(LAB_COMMAND), "up"], check=True)
+    yield Lab()
+    if not was_up:
+        subprocess.run([str(LAB_COMMAND), "down"], check=True)
+
+
+@pytest.fixture(scope="session")
+def plugin_sources(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A directory with the synthetic plugins, one directory each."""
+    directory = tmp_path_factory.mktemp("plugins")
+    write_plugins(directory)
+    return directory
+
+
+@pytest.fixture
+def ansible(lab: Lab) -> Callable[..., Run]:
+    """Run a playbook (an FQCN or a path) against the lab."""
+
+    def run(playbook: str | pathlib.Path, *arguments: str, **options: Any) -> Run:
+        environment = {**lab.environment(), **options.pop("environment", {})}
+        return run_playbook(playbook, *arguments, inventory=options.pop("inventory", lab.inventory), environment=environment, **options)
+
+    return run
+
+
+@pytest.fixture
+def workspace(lab: Lab, request: pytest.FixtureRequest) -> str:
+    """A push-tier workspace without any plugin; parametrise indirectly with its name."""
+    name: str = getattr(request, "param", DOCKER_WORKSPACE)
+    lab.reset(name)
+    lab.clear_faults()
+    return name
+
+
+both_tiers = pytest.mark.parametrize("workspace", [DOCKER_WORKSPACE, EIC_WORKSPACE], indirect=True)

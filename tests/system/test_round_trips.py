@@ -1,0 +1,43 @@
+"""What a run costs: counted by the lab, not by the product."""
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+from ansible_run import Run
+from conftest import both_tiers
+from lab.api import Lab
+from lab.fixtures import manifest, write_tree
+
+INSTALL = "molecule_ai.workspace.install"
+
+
+@both_tiers
+def test_ten_plugins_are_one_look_one_transfer_one_apply_and_one_restart(
+    lab: Lab, ansible: Callable[..., Run], workspace: str, tmp_path: pathlib.Path, fresh_connections: None
+) -> None:
+    plugins = []
+    for number in range(10):
+        name = f"plugin-{number}"
+        write_tree(tmp_path / name, {"plugin.yaml": manifest(name, "1.0.0", "One of ten"), "rules/rule.md": f"Rule {number}\n"})
+        plugins.append({"name": name, "source": str(tmp_path / name)})
+    variables = {"workspace_plugins": plugins, "restart_method": "none"}
+
+    with lab.remote_calls(workspace) as calls:
+        result = ansible(INSTALL, limit=workspace, variables=variables).ok().result("molecule_plugin", workspace)
+    assert len(result["plugins"]) == 10 and result["restart_required"]
+    assert calls.transfers == 1
+    # look, make a temporary directory, apply, remove the temporary directory; then the restart role reads what is owed
+    assert calls.executions <= 6, calls
+
+    with lab.remote_calls(workspace) as calls:
+        ansible("molecule_ai.workspace.restart", limit=workspace).ok()
+    starts = len(lab.starts(workspace))
+
+    with lab.remote_calls(workspace) as calls:
+        again = ansible(INSTALL, limit=workspace, variables=variables).ok()
+    assert again.stats[workspace]["changed"] == 0
+    assert (calls.executions, calls.transfers) == (1, 0)
+    assert len(lab.starts(workspace)) == starts
+    if workspace.startswith("eic"):
+        assert calls.tunnels <= 1

@@ -12,7 +12,8 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
 from ..module_utils.errors import WorkspaceError
 from ..module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE
-from ..plugin_utils import restart
+from ..plugin_utils import remote_request, restart
+from ..plugin_utils.workspace_answer import plain
 
 
 class ActionModule(ActionBase):
@@ -31,13 +32,12 @@ class ActionModule(ActionBase):
         _validation, parameters = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE)
 
         def remote(request: dict[str, t.Any]) -> dict[str, t.Any]:
-            answer = self._execute_module(module_name="molecule_ai.workspace.workspace_restart", module_args={"_request": request}, task_vars=task_vars)
-            if answer.get("failed") or "result" not in answer:
-                raise WorkspaceError(str(answer.get("msg") or "the workspace gave no answer that can be read"))
-            return dict(answer["result"])
+            return remote_request.result_of(
+                self._execute_module(module_name="molecule_ai.workspace.workspace_restart", module_args={"_request": request}, task_vars=task_vars)
+            )
 
         try:
-            result.update(restart.run(parameters, backend, remote, self._task.check_mode))
+            result.update(restart.run(plain(parameters), backend, remote, self._task.check_mode))
         except WorkspaceError as error:
             raise AnsibleActionFail(str(error)) from error
         return result
@@ -45,7 +45,8 @@ class ActionModule(ActionBase):
     def _backend(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """The fact ``workspace_backend`` of this host, or nothing."""
         fact = task_vars.get("workspace_backend") or (task_vars.get("ansible_facts") or {}).get("workspace_backend")
-        return self._templar.template(fact) or {}
+        backend: dict[str, t.Any] = plain(self._templar.template(fact)) or {}
+        return backend
 
     def _take_engine_from(self, connection: dict[str, t.Any]) -> None:
         """The engine that the workspace was found on is the one that restarts it, unless the task names another."""

@@ -75,9 +75,10 @@ class ContainerTarget:
         """The ``State`` object of ``docker inspect``."""
         answer = self._programs.run("docker", ["container", "inspect", self.name], f"inspect container {self.name}")
         try:
-            return json.loads(answer)[0]["State"]
+            state: Mapping[str, Any] = json.loads(answer)[0]["State"]
         except (ValueError, LookupError, TypeError):
             raise WorkspaceError(f"cannot inspect container {self.name}: docker's answer is not what 'docker container inspect' gives") from None
+        return state
 
     def readiness(self, before: Mapping[str, Any], settle: float) -> ContainerReadiness:
         """Judge the container from now on, given its state ``before`` the restart."""
@@ -163,12 +164,14 @@ def restart(request: Mapping[str, Any], programs: Programs | None = None, wait: 
 
     ``request``: ``version`` 1, ``operation`` ``restart_host``, ``config_dir``, ``container`` or ``unit``, and ``force``, ``dry_run`` (bool),
     ``wait_timeout``, ``settle``, ``stop_timeout`` (seconds).
-    Returns ``{"needed": bool, "restarted": bool, "waited": seconds, "started_at": str | None, "cleared": [names], "restart_pending": [names]}``.
+    Returns ``{"needed": bool, "restarted": bool, "waited": seconds, "started_at": str | None, "cleared": [names], "restart_pending": [names],
+    "problems": [sentences about receipts that cannot be read]}``.
     Raises :class:`WorkspaceError`; after a failed restart the receipts still say ``restart_pending``.
     """
     target = _target(request, programs or Programs())
     common = {"version": request["version"], "config_dir": request["config_dir"]}
-    pending = plugin_request.handle(dict(common, operation="pending_restarts"))["restart_pending"]
+    answer = plugin_request.handle(dict(common, operation="pending_restarts"))
+    pending = answer["restart_pending"]
     result: dict[str, Any] = {
         "needed": bool(pending or request["force"]),
         "restarted": False,
@@ -176,6 +179,7 @@ def restart(request: Mapping[str, Any], programs: Programs | None = None, wait: 
         "started_at": None,
         "cleared": [],
         "restart_pending": sorted(pending),
+        "problems": answer["problems"],
     }
     if not result["needed"]:
         return result

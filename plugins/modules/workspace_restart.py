@@ -141,8 +141,6 @@ attributes:
 seealso:
   - module: molecule_ai.workspace.molecule_plugin
   - module: molecule_ai.workspace.workspace_backend_facts
-  - plugin: molecule_ai.workspace.restart
-    plugin_type: role
 """
 
 EXAMPLES = r"""

@@ -73,6 +73,7 @@ class Method(abc.ABC):
         self._runtime = runtime
         self._parameters = parameters
         self._remote = remote
+        self._warnings: list[str] = []
 
     @abc.abstractmethod
     def run(self, check_mode: bool) -> dict[str, t.Any]:
@@ -88,6 +89,7 @@ class Method(abc.ABC):
             "cleared": [],
             "restart_pending": [],
             "awaiting_confirmation": {},
+            **({"warnings": self._warnings} if self._warnings else {}),
             **known,
         }
 
@@ -96,7 +98,10 @@ class Method(abc.ABC):
 
     def _pending(self) -> dict[str, str]:
         """The plugins that wait for a restart, each with the id of the install that waits."""
-        return self._remote(self._request("pending_restarts"))["restart_pending"]
+        answer = self._remote(self._request("pending_restarts"))
+        self._warnings += answer["problems"]
+        pending: dict[str, str] = answer["restart_pending"]
+        return pending
 
     def _confirm(self, install_ids: dict[str, str], result: dict[str, t.Any]) -> None:
         if install_ids:
@@ -145,7 +150,8 @@ class EngineMethod(ControllerMethod):
         self._before = self._look()
 
     def _look(self) -> dict[str, t.Any]:
-        return docker_engine.inspect_container(self._client, self._options, self._container)["State"]
+        state: dict[str, t.Any] = docker_engine.inspect_container(self._client, self._options, self._container)["State"]
+        return state
 
     def _restart(self, pending: dict[str, str], result: dict[str, t.Any]) -> None:
         readiness = ContainerReadiness(self._container, str(self._before.get("StartedAt") or ""), self._parameters["settle"])
@@ -172,6 +178,7 @@ class HostMethod(Method):
                 stop_timeout=self._parameters["stop_timeout"],
             )
         )
+        self._warnings += answer.pop("problems")
         return self._result(changed=answer.pop("needed"), **answer)
 
 

@@ -37,6 +37,7 @@ class Host:
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self.pending: dict[str, str] = {}
+        self.problems: list[str] = []
         self.requests: list[dict[str, t.Any]] = []
 
     def install(self, program: str, text: str) -> None:
@@ -56,7 +57,7 @@ class Host:
         """Stands in for the receipts on the workspace."""
         self.requests.append(request)
         if request["operation"] == "pending_restarts":
-            return {"restart_pending": dict(self.pending)}
+            return {"restart_pending": dict(self.pending), "problems": self.problems}
         cleared = [name for name, install_id in request["install_ids"].items() if self.pending.get(name) == install_id]
         for name in cleared:
             del self.pending[name]
@@ -125,6 +126,11 @@ def test_an_install_during_the_restart_stays_pending(host: Host) -> None:
 def test_force_restarts_without_anything_pending(host: Host) -> None:
     assert host.restart(force=True)["restarted"] is True
     assert [request["operation"] for request in host.requests] == ["pending_restarts"]
+
+
+def test_a_receipt_that_cannot_be_read_is_reported(host: Host) -> None:
+    host.problems = ["the receipt ecc.json is ignored: it is not JSON"]
+    assert host.restart()["problems"] == host.problems
 
 
 def test_dry_run_predicts_and_looks_only(host: Host) -> None:

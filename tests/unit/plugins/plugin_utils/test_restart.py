@@ -29,6 +29,7 @@ class Workspace:
         self.calls: list[str] = []
         self.requests: list[dict[str, t.Any]] = []
         self.pending: dict[str, str] = {}
+        self.problems: list[str] = []
         self.state = {"StartedAt": "one", "Running": True}
         self.after = {"StartedAt": "two", "Running": True}
         self.skipped: str | None = None
@@ -37,11 +38,12 @@ class Workspace:
         self.calls.append(request["operation"])
         self.requests.append(request)
         if request["operation"] == "pending_restarts":
-            return {"restart_pending": dict(self.pending)}
+            return {"restart_pending": dict(self.pending), "problems": self.problems}
         if request["operation"] == "restart_host":
             needed = bool(self.pending or request["force"])
             done = needed and not request["dry_run"]
-            return {"needed": needed, "restarted": done, "waited": 0.0, "started_at": "two" if done else None, "cleared": [], "restart_pending": []}
+            outcome = {"restarted": done, "waited": 0.0, "started_at": "two" if done else None, "cleared": [], "restart_pending": []}
+            return {"needed": needed, "problems": self.problems, **outcome}
         cleared = [name for name, install_id in request["install_ids"].items() if self.pending.get(name) == install_id]
         for name in cleared:
             del self.pending[name]
@@ -148,6 +150,13 @@ def test_platform_says_in_check_mode_too_that_it_would_skip(workspace: Workspace
     workspace.skipped = "because it is paused"
     with pytest.raises(WorkspaceError, match="paused"):
         workspace.run(EIC, check_mode=True, force=True, **PLATFORM)
+
+
+@pytest.mark.parametrize("backend", [DOCKER, EIC])
+def test_a_receipt_that_cannot_be_read_is_a_warning(workspace: Workspace, backend: dict[str, t.Any]) -> None:
+    assert "warnings" not in workspace.run(backend)
+    workspace.problems = ["the receipt ecc.json is ignored: it is not JSON"]
+    assert workspace.run(backend)["warnings"] == workspace.problems
 
 
 def test_none_only_reports(workspace: Workspace) -> None:

@@ -53,5 +53,5 @@ class Certificates:
             connection.context = by_name[name]
             return None
 
-        context.sni_callback = choose_certificate  # type: ignore[assignment]
+        context.sni_callback = choose_certificate
         return context

@@ -115,8 +115,8 @@ class Gateway:
             return
         response = protocol.accept(request)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            refused = TunnelRefused(response.status_code, "InvalidRequest", "The request is not a WebSocket upgrade.")
-            await self._refuse(refused, request, reader, writer, protocol)
+            no_upgrade = TunnelRefused(response.status_code, "InvalidRequest", "The request is not a WebSocket upgrade.")
+            await self._refuse(no_upgrade, request, reader, writer, protocol)
             return
         await self._carry(admission, response, reader, writer, protocol)
 

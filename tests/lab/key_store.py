@@ -4,7 +4,8 @@
 """The SSH public keys that SendSSHPublicKey delivered: one file per instance and OS user.
 
 Lines are ``<unix expiry seconds> <public key line>``.  The instance's AuthorizedKeysCommand reads the file through a bind mount
-of the instance's directory and judges the expiry by the instance's own clock; several keys may be valid at a time.
+of the instance's directory and judges the expiry by the instance's own clock; several keys may be valid at a time. Beside them lie
+what makes that command misbehave: ``.clock-offset`` and ``.delay``, in seconds.
 """
 from __future__ import annotations
 
@@ -33,6 +34,15 @@ class KeyStore:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         temporary.chmod(0o644)
         os.replace(temporary, path)
+
+    def disturb(self, instance_id: str, clock_offset: float, delay: float) -> None:
+        """Set the instance's clock wrong, or make its AuthorizedKeysCommand slow, by that many seconds (0: as it should be)."""
+        for name, seconds in ((".clock-offset", clock_offset), (".delay", delay)):
+            path = self._directory / instance_id / name
+            if seconds:
+                path.write_text(f"{seconds}\n", encoding="utf-8")
+            else:
+                path.unlink(missing_ok=True)
 
     def unexpired(self, instance_id: str, os_user: str) -> list[str]:
         """The public key lines that are valid now."""

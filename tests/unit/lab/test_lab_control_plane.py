@@ -122,6 +122,28 @@ def test_push_faults_strike_where_and_as_often_as_they_should(lab: RunningLab) -
     assert code(push, **good) == "ServiceException"
 
 
+def test_an_instance_with_a_wrong_clock_or_a_slow_command_stays_so_until_the_next_push(lab: RunningLab) -> None:
+    push = lab.client("ec2-instance-connect").send_ssh_public_key
+    good = {"InstanceId": RUNNING, "InstanceOSUser": "ubuntu", "SSHPublicKey": ED25519}
+    lab.state.faults.add({"name": "instance_clock_skew", "seconds": -300, "count": 1})
+    lab.state.faults.add({"name": "slow_authorized_keys", "seconds": 2, "count": 1})
+    push(**good)
+    store = lab.directory / "keys" / RUNNING
+    assert [float((store / name).read_text()) for name in (".clock-offset", ".delay")] == [-300, 2]
+    push(**good)
+    assert [path.name for path in store.iterdir()] == ["ubuntu"]
+
+
+def test_an_instance_may_have_only_an_ipv6_address_and_an_endpoint_a_fips_name(lab: RunningLab) -> None:
+    lab.world["instances"][0].update(private_ip=None, ipv6="fd00:ec2::1")
+    lab.world["endpoints"][0]["fips_dns_name"] = "eice-0.fips.example"
+    lab.write_world()
+    ec2 = lab.client("ec2")
+    described = ec2.describe_instances(InstanceIds=[RUNNING])["Reservations"][0]["Instances"][0]
+    assert described["Ipv6Address"] == "fd00:ec2::1" and "PrivateIpAddress" not in described
+    assert ec2.describe_instance_connect_endpoints()["InstanceConnectEndpoints"][0]["FipsDnsName"] == "eice-0.fips.example"
+
+
 def test_a_changed_world_is_seen_at_once(lab: RunningLab) -> None:
     ec2 = lab.client("ec2")
     lab.world["instances"][0]["private_ip"] = "10.0.0.99"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import ssl
 import time
 import uuid
@@ -41,6 +42,45 @@ def test_a_tunnel_carries_bytes_both_ways_and_is_counted(lab: RunningLab) -> Non
     wait_for_counter(lab, "tunnels_open", 0)
     counters = lab.state.counters.as_dict()
     assert (counters["tunnels"], counters["bytes_to_client"], counters["bytes_from_client"]) == (1, 300_000, 300_000)
+
+
+def test_an_ipv6_target_and_the_fips_name_of_an_endpoint(lab: RunningLab) -> None:
+    fips = ENDPOINT_DNS.replace("ec2-instance-connect-endpoint", "fips.ec2-instance-connect-endpoint")
+    lab.world["instances"][0].update(private_ip=None, ipv6="fd00:ec2::1")
+    lab.world["endpoints"][0]["fips_dns_name"] = fips
+    lab.write_world()
+    with lab.connect(lab.tunnel_url(host=fips, privateIpAddress="fd00:ec2:0::1")) as connection:
+        connection.send(b"x")
+        assert connection.receive(1) == b"x"
+
+
+def test_pings_and_the_idle_limit_of_the_service(lab: RunningLab) -> None:
+    lab.state.settings.change({"ping_interval": 0.05, "idle_limit": 0.5})
+    with lab.connect() as connection:
+        assert connection.end() == (1001, "Idle timeout")
+        assert connection.pings > 3
+
+
+def test_a_client_that_vanishes_ends_the_tunnel_and_its_backend(lab: RunningLab) -> None:
+    lab.bridge_command = ["sh", "-c", "echo $$; exec cat"]
+    connection = lab.connect()
+    process_id = int(connection.frame().data)
+    connection.socket.close()
+    wait_for_counter(lab, "tunnels_open", 0)
+    assert lab.eventually(lambda: not pathlib.Path(f"/proc/{process_id}").exists())
+
+
+def test_a_reader_that_does_not_read_stops_the_backend_instead_of_filling_memory(lab: RunningLab) -> None:
+    lab.bridge_command = ["cat", "/dev/zero"]
+    with lab.connect() as connection:
+        connection.receive(1)
+        assert lab.eventually(lambda: counted(lab) == (time.sleep(0.2) or counted(lab)))
+        assert counted(lab) < 16 * 1024 * 1024
+        connection.socket.close()
+
+
+def counted(lab: RunningLab) -> int:
+    return int(lab.state.counters.as_dict()["bytes_to_client"])
 
 
 def test_a_backend_that_ends_closes_the_tunnel_cleanly(lab: RunningLab) -> None:

@@ -36,7 +36,7 @@ class TunnelClient:
     """One tunnel; raises Refused, Ended, or OSError (a reset, a timeout)."""
 
     def __init__(self, connection: ssl.SSLSocket, url: str) -> None:
-        self._connection = connection
+        self.socket = connection
         self._protocol = ClientProtocol(parse_uri(url), max_size=None)
         self._frames: collections.deque[Frame] = collections.deque()
         self._over = False
@@ -56,7 +56,7 @@ class TunnelClient:
                 self._flush()
                 while self._read():
                     pass
-        self._connection.close()
+        self.socket.close()
 
     def send(self, data: bytes, opcode: Opcode = Opcode.BINARY) -> None:
         """Send one frame."""
@@ -101,7 +101,7 @@ class TunnelClient:
         """Take in what arrives next; False at the end of the connection."""
         if self._over:
             return False
-        data = self._connection.recv(65536)
+        data = self.socket.recv(65536)
         if data:
             self._protocol.receive_data(data)
         else:
@@ -121,4 +121,4 @@ class TunnelClient:
     def _flush(self) -> None:
         for chunk in self._protocol.data_to_send():
             if chunk:
-                self._connection.sendall(chunk)
+                self.socket.sendall(chunk)

@@ -79,10 +79,15 @@ def _files(snapshot: Snapshot) -> Snapshot:
 
 
 def _comparable(snapshot: Snapshot) -> typing.Dict[str, typing.Any]:
-    """The files, without an order in the settings: which plugin came first may change it."""
+    """The files, without an order in texts and settings.
+
+    It may differ: the adapter looks for a header anywhere, so a plugin whose text quotes another one's header delays that one's text.
+    """
     found: typing.Dict[str, typing.Any] = {path: entry[2] for path, entry in _files(snapshot).items()}
     if ".claude/settings.json" in found:
         found[".claude/settings.json"] = _unordered(json.loads(found[".claude/settings.json"]))
+    if "CLAUDE.md" in found:
+        found["CLAUDE.md"] = sorted(text for text in found["CLAUDE.md"].decode("utf-8").split("\n") if text.strip())
     return found
 
 

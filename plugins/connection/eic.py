@@ -355,7 +355,8 @@ class Connection(SshConnection):
         """Raise what a 255 after the start of a command means; a transfer whose connection stayed up is left to core, which may try another way."""
         if not eic_master.is_alive(settings.control_path):
             report = eic_ticket.take_report(settings.status_path)
-            reason = f" ({eic_errors.sentence(report.code, settings.context(), report.request_id)})" if report else ""
+            cause = eic_errors.cause(report.code, settings.context(reason=report.message)) + eic_errors.request_suffix(report.request_id) if report else ""
+            reason = f": {cause}" if cause else ""
             raise AnsibleConnectionFailure(eic_errors.sentence("OutcomeUnknown", settings.context(reason=reason)))
         if to_bytes(self.get_option("ssh_executable")) not in cmd:
             return result

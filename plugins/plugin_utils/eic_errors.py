@@ -130,13 +130,23 @@ FAILURES: dict[str, Failure] = {
 
 def sentence(code: str, context: Context, request_id: str | None = None) -> str:
     """The sentence for ``code``: where, what, what to do, and AWS's request id when there is one. An unknown code reads as ``Internal``."""
+    remedy = FAILURES.get(code, FAILURES["Internal"]).remedy.format_map(dataclasses.asdict(context))
+    return f"{context.instance_id}: {cause(code, context)}; {remedy}{request_suffix(request_id)}"
+
+
+def cause(code: str, context: Context) -> str:
+    """Only what happened."""
     if code not in FAILURES:
         code, context = "Internal", dataclasses.replace(context, reason=presentable(code))
-    failure, names = FAILURES[code], dataclasses.asdict(context)
+    names = dataclasses.asdict(context)
     if not names["reason"] and code != "OutcomeUnknown":
         names["reason"] = "no reason given"
-    request = f" (AWS request {presentable(request_id)})" if request_id else ""
-    return f"{context.instance_id}: {failure.cause.format_map(names)}; {failure.remedy.format_map(names)}{request}"
+    return FAILURES[code].cause.format_map(names)
+
+
+def request_suffix(request_id: str | None) -> str:
+    """AWS's request id in brackets, for its support; nothing without one."""
+    return f" (AWS request {presentable(request_id)})" if request_id else ""
 
 
 def presentable(text: str) -> str:

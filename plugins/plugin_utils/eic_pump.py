@@ -74,8 +74,10 @@ class _Pump:
             return
         close = self._protocol.close_rcvd
         if close is None:
-            code = "TunnelProtocol" if self._protocol.parser_exc else "TunnelLost"
-            raise self._failure(code, type(self._protocol.parser_exc).__name__ if self._protocol.parser_exc else "")
+            error = self._protocol.parser_exc
+            if error is None or isinstance(error, EOFError):
+                raise self._failure("TunnelLost", "")
+            raise self._failure("TunnelProtocol", type(error).__name__)
         if close.code not in _NORMAL_CLOSE:
             unreachable = "unable to connect to target" in close.reason.lower()
             raise self._failure("TargetUnreachable" if unreachable else "TunnelClosed", close.reason or f"close code {int(close.code)}")
@@ -103,7 +105,7 @@ class _Pump:
             self._write_to_ssh()
         if pending or self._tls in readable or (self._tls_wants_write and self._tls in writable):
             self._receive()
-        if self._stdin in readable:
+        if self._stdin in readable and not self._service_ended:
             self._read_from_ssh()
         if self._to_service and not self._service_ended:
             self._send()

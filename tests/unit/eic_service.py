@@ -144,10 +144,12 @@ class EicService:
         )
 
         async def to_sshd() -> None:
-            async for message in connection:
-                sshd.stdin.write(message)
-                await sshd.stdin.drain()
-            sshd.stdin.close()
+            try:
+                async for message in connection:
+                    sshd.stdin.write(message)
+                    await sshd.stdin.drain()
+            finally:
+                sshd.stdin.close()
 
         async def from_sshd() -> None:
             while data := await sshd.stdout.read(32768):

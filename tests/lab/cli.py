@@ -128,7 +128,7 @@ def down(paths: Paths, progress: Progress, options: argparse.Namespace) -> int:
             engine.close()
     progress.say("stopping the Docker engine" if not os.environ.get("LAB_DOCKER_HOST") else "leaving the named Docker engine running")
     engines.stop(paths)
-    for file in (paths.world, paths.service, paths.inventory, paths.environment):
+    for file in (paths.world, paths.service, paths.inventory, paths.environment, paths.known_hosts):
         file.unlink(missing_ok=True)
     for directory in (paths.key_store, paths.sockets):
         shutil.rmtree(directory, ignore_errors=True)
@@ -175,6 +175,7 @@ def _machines(engine: docker.DockerClient, paths: Paths, image_name: str, progre
     _stop_services(paths)
     machines.remove_all(engine, wanted)
     shutil.rmtree(paths.key_store, ignore_errors=True)
+    paths.known_hosts.unlink(missing_ok=True)
     with progress.step("creating the workspaces and EC2 instances") as step:
         for workspace in wanted.data["workspaces"]:
             step.detail = workspace["name"]

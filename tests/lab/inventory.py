@@ -73,7 +73,11 @@ def environment(lab: Lab) -> dict[str, str]:
 
 def _variables(lab: Lab) -> dict[str, Any]:
     """What all workspaces of the lab have in common: where its engine and its simulated AWS are."""
-    variables = {"workspace_docker_host": lab.world.data["docker_host"], "workspace_region": lab.world.data["region"]}
+    variables = {
+        "workspace_docker_host": lab.world.data["docker_host"],
+        "workspace_region": lab.world.data["region"],
+        "ansible_eic_known_hosts_file": str(lab.paths.known_hosts),
+    }
     if lab.service:
         variables |= {
             "workspace_ec2_endpoint_url": lab.service["aws_url"],

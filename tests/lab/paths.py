@@ -95,6 +95,11 @@ class Paths:
         return self.state / "keys"
 
     @property
+    def known_hosts(self) -> pathlib.Path:
+        """The host keys that connections learn: a lab's instance ids come again with new keys, unlike those of AWS."""
+        return self.state / "known_hosts"
+
+    @property
     def inventory(self) -> pathlib.Path:
         return self.state / "inventory.yml"
 

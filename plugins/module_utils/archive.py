@@ -13,11 +13,11 @@ import os
 import posixpath
 import tarfile
 import zlib
-from typing import BinaryIO, Iterator, List, Optional, Set, Tuple
+from typing import BinaryIO, Iterator
 
 from . import safe_files
 from .errors import WorkspaceError
-from .plugin_tree import Limits, Owner, normalised_mode, printable
+from .plugin_tree import DEFAULT_LIMITS, Limits, Owner, normalised_mode, printable
 
 _CHUNK = 1024 * 1024
 # Tar spends a header and padding on each member, and a pax header for a long name.
@@ -25,7 +25,7 @@ _OVERHEAD_PER_ENTRY = 4096
 _OVERHEAD = 64 * 1024
 
 
-def unpack(stream: BinaryIO, directory_fd: int, *, owner: Optional[Owner] = None, limits: Limits = Limits(), label: str = "the bundle") -> None:
+def unpack(stream: BinaryIO, directory_fd: int, *, owner: Owner | None = None, limits: Limits = DEFAULT_LIMITS, label: str = "the bundle") -> None:
     """Create the members of the gzipped tar ``stream`` in the empty directory ``directory_fd``, with normalised modes and the given owner.
 
     The root directory itself gets mode 0755 and the owner too. Raises :class:`WorkspaceError` for a bundle that is refused or damaged, and
@@ -53,13 +53,13 @@ class _CappedReader:
 class _Unpacker:
     """One bundle on its way into one directory."""
 
-    def __init__(self, directory_fd: int, owner: Optional[Owner], limits: Limits, label: str) -> None:
+    def __init__(self, directory_fd: int, owner: Owner | None, limits: Limits, label: str) -> None:
         self._root_fd = directory_fd
         self._owner = owner
         self._limits = limits
         self._label = label
-        self._seen: Set[str] = set()
-        self._directories: Set[str] = {""}
+        self._seen: set[str] = set()
+        self._directories: set[str] = {""}
         self._bytes = 0
 
     def unpack(self, stream: BinaryIO) -> None:
@@ -103,7 +103,7 @@ class _Unpacker:
             raise self._refused(path, f"is nested deeper than {self._limits.max_depth} directories")
         return path
 
-    def _parent_of(self, path: str) -> "_Parent":
+    def _parent_of(self, path: str) -> _Parent:
         directory, name = posixpath.split(path)
         if directory not in self._directories:
             raise self._refused(path, "comes without the directory that it lies in")
@@ -159,7 +159,7 @@ class _Unpacker:
 class _Parent:
     """The directory in which a member is to be created, opened step by step without following links."""
 
-    def __init__(self, root_fd: int, parts: List[str], name: str) -> None:
+    def __init__(self, root_fd: int, parts: list[str], name: str) -> None:
         self.name = name
         self.fd = os.dup(root_fd)
         try:
@@ -171,14 +171,14 @@ class _Parent:
             os.close(self.fd)
             raise
 
-    def __enter__(self) -> "_Parent":
+    def __enter__(self) -> _Parent:
         return self
 
     def __exit__(self, *unused: object) -> None:
         os.close(self.fd)
 
 
-def _members(reader: _CappedReader) -> Iterator[Tuple[tarfile.TarFile, tarfile.TarInfo]]:
+def _members(reader: _CappedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     with tarfile.open(fileobj=reader, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
         for member in tar:
             yield tar, member

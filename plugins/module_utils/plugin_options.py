@@ -4,10 +4,10 @@
 """The options of ``molecule_plugin``: one specification for its two halves, the action (which acts on them) and the module (which documents them)."""
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 # What may be said of one plugin: at the top level for a single plugin, or per element of ``plugins``.
-PLUGIN_ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = {
+PLUGIN_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str"},
     "source": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -18,9 +18,9 @@ PLUGIN_ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = {
     "include_repository_files": {"type": "bool", "default": False},
 }
 
-_ELEMENT_ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = dict(PLUGIN_ARGUMENT_SPEC, name={"type": "str", "required": True})
+_ELEMENT_ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(PLUGIN_ARGUMENT_SPEC, name={"type": "str", "required": True})
 
-ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = dict(
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
     PLUGIN_ARGUMENT_SPEC,
     plugins={
         "type": "list",
@@ -44,6 +44,6 @@ ARGUMENT_SPEC: Dict[str, Dict[str, Any]] = dict(
 )
 
 # ``source`` without ``plugins`` is required when the plugin is to be present: the action checks that, because ``state`` has a default.
-MUTUALLY_EXCLUSIVE: List[List[str]] = [["name", "plugins"], ["source", "plugins"], ["digest", "plugins"], ["sha256", "plugins"]]
-REQUIRED_ONE_OF: List[List[str]] = [["name", "plugins"]]
-REQUIRED_BY: Dict[str, List[str]] = {"source": ["name"], "digest": ["name"], "sha256": ["name"]}
+MUTUALLY_EXCLUSIVE: list[list[str]] = [["name", "plugins"], ["source", "plugins"], ["digest", "plugins"], ["sha256", "plugins"]]
+REQUIRED_ONE_OF: list[list[str]] = [["name", "plugins"]]
+REQUIRED_BY: dict[str, list[str]] = {"source": ["name"], "digest": ["name"], "sha256": ["name"]}

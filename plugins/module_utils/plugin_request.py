@@ -37,13 +37,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from . import directory_files, placements, plugin_store, receipts, safe_files
 from .errors import InvalidInputError, WorkspaceError
 from .names import PLUGIN_NAME, validate_config_dir, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins
-from .plugin_tree import Entries, Limits, Owner, ScanResult, observe, printable, tree_digest
+from .plugin_tree import DEFAULT_LIMITS, Entries, Limits, Owner, ScanResult, observe, printable, tree_digest
 from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_reading, open_for_writing
 from .workspace_lock import writer_lock
 
@@ -60,7 +60,7 @@ _MAX_ID = 2**32 - 2
 _COMMON_FIELDS = frozenset(("version", "operation", "config_dir", "runtime_config_dir", "owner", "lock_timeout", "job", "max_plugin_bytes"))
 
 
-def handle(request: Mapping[str, Any]) -> Dict[str, Any]:
+def handle(request: Mapping[str, Any]) -> dict[str, Any]:
     """Do what ``request`` says. Raises :class:`WorkspaceError`, and :class:`InvalidInputError` before anything was touched."""
     checked = _Request(request)
     operation = _OPERATIONS[checked.operation]
@@ -90,7 +90,7 @@ class _Request:
         self.runtime_config_dir = validate_config_dir(request.get("runtime_config_dir") or self.config_dir)
         self.owner = self._owner()
         self.lock_timeout = self.integer("lock_timeout", 60, 0, 86400)
-        self.limits = Limits(max_bytes=self.integer("max_plugin_bytes", Limits().max_bytes, 1, 2**50))
+        self.limits = Limits(max_bytes=self.integer("max_plugin_bytes", DEFAULT_LIMITS.max_bytes, 1, 2**50))
         self.job = self._job()
 
     @property
@@ -99,11 +99,11 @@ class _Request:
         return self.limits._replace(max_bytes=self.limits.max_bytes * _LIVE_FACTOR, max_entries=self.limits.max_entries * _LIVE_FACTOR)
 
     @property
-    def claude_directories(self) -> List[str]:
+    def claude_directories(self) -> list[str]:
         """What ``${CLAUDE_DIR}`` may have been replaced by."""
         return list(dict.fromkeys([self.runtime_config_dir + "/.claude", self.config_dir + "/.claude"]))
 
-    def get(self, field: str) -> Any:
+    def get(self, field: str) -> object:
         """The field's value as it came, None when there is none."""
         return self._request.get(field)
 
@@ -114,7 +114,7 @@ class _Request:
             raise InvalidInputError(f"{field} {value!r} is not allowed: use a whole number from {minimum} to {maximum}")
         return value
 
-    def elements(self, field: str, allowed: Sequence[str], maximum: int) -> List[Mapping[str, Any]]:
+    def elements(self, field: str, allowed: Sequence[str], maximum: int) -> list[Mapping[str, Any]]:
         """A list of dictionaries with no other keys than ``allowed``."""
         value = self._request.get(field)
         if not isinstance(value, list) or len(value) > maximum:
@@ -124,7 +124,7 @@ class _Request:
                 raise InvalidInputError(f"an element of {field} must be a dictionary with the keys {', '.join(allowed)}")
         return value
 
-    def plugins(self, allowed: Sequence[str]) -> List[Mapping[str, Any]]:
+    def plugins(self, allowed: Sequence[str]) -> list[Mapping[str, Any]]:
         """The list ``plugins``, with valid, unique names and with digests where there must be some."""
         elements = self.elements("plugins", allowed, _MAX_PLUGINS)
         names = [validate_plugin_name(element.get("name")) for element in elements]
@@ -146,7 +146,7 @@ class _Request:
             raise InvalidInputError(f"owner {value!r} is not allowed: use a list of a user id and a group id")
         return value[0], value[1]
 
-    def _job(self) -> Dict[str, Any]:
+    def _job(self) -> dict[str, Any]:
         value = self._request.get("job")
         if value is None:
             return {}
@@ -156,7 +156,7 @@ class _Request:
         return dict(value)
 
 
-def _inspect(request: _Request) -> Dict[str, Any]:
+def _inspect(request: _Request) -> dict[str, Any]:
     wanted = {element["name"]: element.get("digest") for element in request.plugins(("name", "state", "digest"))}
     exclusive = request.get("exclusive") or False
     if not isinstance(exclusive, bool):
@@ -176,9 +176,9 @@ def _inspect(request: _Request) -> Dict[str, Any]:
         }
 
 
-def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: str, wanted: Optional[str]) -> Dict[str, Any]:
+def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: str, wanted: str | None) -> dict[str, Any]:
     receipt = receipts.read(directories.receipts_fd, name)
-    live: Optional[ScanResult] = None
+    live: ScanResult | None = None
     if directories.plugins_fd is not None:
         live = observe(directories.plugins_fd, name, owner=request.owner, limits=request.live_limits, label=directories.plugin_label(name))
     digest = tree_digest(live.entries) if live else None
@@ -194,7 +194,7 @@ def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: 
     }
 
 
-def _predict_placements(request: _Request, directories: WorkspaceDirectories, name: str) -> Optional[Dict[str, Any]]:
+def _predict_placements(request: _Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any] | None:
     """What changing the plugin would make of the live version's placements."""
     plugins_fd = directories.plugins_fd
     if plugins_fd is None or not directory_files.is_directory(plugins_fd, name):
@@ -209,7 +209,7 @@ def _predict_placements(request: _Request, directories: WorkspaceDirectories, na
         return {"removed": list(found["removed"]), "kept": list(found["kept"])}
 
 
-def _read(request: _Request) -> Dict[str, Any]:
+def _read(request: _Request) -> dict[str, Any]:
     files = request.elements("files", ("plugin", "path"), _MAX_FILES)
     max_bytes = request.integer("max_bytes", 0, 0, _MAX_READ_BYTES)
     for file in files:
@@ -223,7 +223,7 @@ def _read(request: _Request) -> Dict[str, Any]:
         }
 
 
-def _read_text(directories: WorkspaceDirectories, plugin: str, path: str, max_bytes: int) -> Optional[str]:
+def _read_text(directories: WorkspaceDirectories, plugin: str, path: str, max_bytes: int) -> str | None:
     parts = [plugin, *path.split("/")]
     label = f"{directories.config_dir}/{PLUGINS}/{plugin}/{path}"
     with contextlib.ExitStack() as stack:
@@ -246,9 +246,9 @@ def _read_text(directories: WorkspaceDirectories, plugin: str, path: str, max_by
         return None
 
 
-def _apply(request: _Request) -> Dict[str, Any]:
+def _apply(request: _Request) -> dict[str, Any]:
     elements = request.plugins(("name", "state", "digest", "observed_digest", "source", "plugin_version"))
-    changes: List[plugin_store.Change] = []
+    changes: list[plugin_store.Change] = []
     for element in elements:
         if element.get("observed_digest") is not None:
             _check_digest(element["observed_digest"], f"observed_digest of plugin '{element['name']}'")
@@ -264,13 +264,13 @@ def _apply(request: _Request) -> Dict[str, Any]:
         return result
 
 
-def _pending_restarts(request: _Request) -> Dict[str, Any]:
+def _pending_restarts(request: _Request) -> dict[str, Any]:
     with open_for_reading(request.config_dir) as directories:
         problems = [found.problem for found in receipts.read_all(directories.receipts_fd).values() if found.problem]
         return {"restart_pending": _pending(directories), "problems": problems}
 
 
-def _confirm_restart(request: _Request) -> Dict[str, Any]:
+def _confirm_restart(request: _Request) -> dict[str, Any]:
     install_ids = request.get("install_ids")
     if not isinstance(install_ids, dict):
         raise InvalidInputError("install_ids must be a dictionary from plugin name to install id")
@@ -278,7 +278,7 @@ def _confirm_restart(request: _Request) -> Dict[str, Any]:
         validate_plugin_name(name)
         if not isinstance(install_id, str) or not receipts.INSTALL_ID.fullmatch(install_id):
             raise InvalidInputError(f"install id {install_id!r} of plugin '{name}' must be 32 hexadecimal digits")
-    cleared: List[str] = []
+    cleared: list[str] = []
     with open_for_reading(request.config_dir) as directories:
         receipts_fd = directories.receipts_fd
         if receipts_fd is None:
@@ -290,7 +290,7 @@ def _confirm_restart(request: _Request) -> Dict[str, Any]:
         return {"cleared": cleared, "restart_pending": sorted(_pending(directories))}
 
 
-def _clear(receipts_fd: int, receipt: Optional[receipts.Receipt], install_id: Optional[str]) -> bool:
+def _clear(receipts_fd: int, receipt: receipts.Receipt | None, install_id: str | None) -> bool:
     """Note in the receipt that the runtime was restarted for this install; False when it is about another one."""
     if receipt is None or not receipt["restart_pending"] or receipt["install_id"] != install_id:
         return False
@@ -301,13 +301,13 @@ def _clear(receipts_fd: int, receipt: Optional[receipts.Receipt], install_id: Op
     return True
 
 
-def _locked(request: _Request, directories: WorkspaceDirectories) -> Any:
+def _locked(request: _Request, directories: WorkspaceDirectories) -> contextlib.AbstractContextManager[None]:
     if directories.state_fd is None:
         raise WorkspaceError(f"{request.config_dir}/.molecule_ai is missing: run again")
     return writer_lock(directories.state_fd, request.job, request.lock_timeout, request.config_dir)
 
 
-def _pending(directories: WorkspaceDirectories) -> Dict[str, str]:
+def _pending(directories: WorkspaceDirectories) -> dict[str, str]:
     """The install ids of the plugins for which the runtime has to be restarted."""
     return {
         name: found.receipt["install_id"]
@@ -320,24 +320,24 @@ def _printable_entries(entries: Entries) -> Entries:
     return {printable(path): dict(item, target=printable(item["target"])) for path, item in entries.items()}
 
 
-def _check_digest(value: Any, what: str) -> None:
+def _check_digest(value: object, what: str) -> None:
     if not isinstance(value, str) or not receipts.DIGEST.fullmatch(value):
         raise InvalidInputError(f"{what} {value!r} is not a digest: it must be 'sha256:' and 64 hexadecimal digits")
 
 
-def _check_path(path: Any) -> None:
+def _check_path(path: object) -> None:
     if not isinstance(path, str) or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
         raise InvalidInputError(f"path {path!r} is not allowed: use a relative path inside the plugin, without '..'")
 
 
-def _optional_text(element: Mapping[str, Any], field: str) -> Optional[str]:
+def _optional_text(element: Mapping[str, Any], field: str) -> str | None:
     value = element.get(field)
     if value is not None and (not isinstance(value, str) or len(value) > _MAX_TEXT):
         raise InvalidInputError(f"{field} of plugin '{element['name']}' must be a text of at most {_MAX_TEXT} characters")
     return value
 
 
-_OPERATIONS: Dict[str, Callable[[_Request], Dict[str, Any]]] = {
+_OPERATIONS: dict[str, Callable[[_Request], dict[str, Any]]] = {
     "inspect": _inspect,
     "read": _read,
     "apply": _apply,

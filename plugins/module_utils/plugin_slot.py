@@ -34,7 +34,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from . import directory_files, placements, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
@@ -54,7 +54,7 @@ class Intent(NamedTuple):
     """What a slot is for. ``had_live``: whether there was something at the live name; ``digest`` is None for a removal."""
 
     had_live: bool
-    digest: Optional[str]
+    digest: str | None
     owner: Owner
     claude_directories: Sequence[str]
     limits: Limits
@@ -64,7 +64,7 @@ class Settled(NamedTuple):
     """How a slot that was found ended: whether its change is live, and what became of the old version's placements."""
 
     completed: bool
-    placements: Dict[str, Any]
+    placements: dict[str, Any]
 
 
 class Slot:
@@ -86,7 +86,7 @@ class Slot:
         """Create the directory for the new tree and open it; the caller closes it."""
         return safe_files.make_subdirectory(self.fd, _NEW)
 
-    def commit(self, intent: Intent, receipt: receipts.Receipt) -> Dict[str, Any]:
+    def commit(self, intent: Intent, receipt: receipts.Receipt) -> dict[str, Any]:
         """Make the change and return what became of the old version's placements (``{"removed", "kept"}``).
 
         Raises :class:`ConflictError` when live appeared or vanished meanwhile, and :class:`WorkspaceError` with the state in which things are.
@@ -101,7 +101,7 @@ class Slot:
 
     def settle(self) -> Settled:
         """Settle a slot that an earlier run left: see the table above. Raises :class:`WorkspaceError` and :class:`OSError`."""
-        nothing: Dict[str, Any] = {"removed": [], "kept": []}
+        nothing: dict[str, Any] = {"removed": [], "kept": []}
         intent = self._read_journal()
         if intent is None or not self._has_begun(intent):
             self.give_up()
@@ -164,7 +164,7 @@ class Slot:
         os.fsync(self._plugins_fd)
         os.fsync(self.fd)
 
-    def _finish(self, intent: Intent) -> Dict[str, Any]:
+    def _finish(self, intent: Intent) -> dict[str, Any]:
         removed = self._remove_placements(intent)
         if safe_files.exists(self.fd, _RECEIPT):
             receipts_fd = _required(self._directories.receipts_fd)
@@ -174,7 +174,7 @@ class Slot:
         self.give_up()
         return removed
 
-    def _remove_placements(self, intent: Intent) -> Dict[str, Any]:
+    def _remove_placements(self, intent: Intent) -> dict[str, Any]:
         if not directory_files.is_directory(self.fd, _OLD):
             return {"removed": [], "kept": []}
         old_fd = safe_files.open_subdirectory(self.fd, _OLD)
@@ -222,7 +222,7 @@ class Slot:
         journal = dict(intent._asdict(), version=_JOURNAL_VERSION, limits=list(intent.limits), claude_directories=list(intent.claude_directories))
         safe_files.write_file(self.fd, _JOURNAL, json.dumps(journal, sort_keys=True).encode("ascii"))
 
-    def _read_journal(self) -> Optional[Intent]:
+    def _read_journal(self) -> Intent | None:
         """The intent, or None when there is none. The directory is ours alone, so a journal that cannot be understood is not ignored."""
         label = f"staging/{self.name}/{_JOURNAL}"
         try:
@@ -241,9 +241,9 @@ class Slot:
             ) from error
 
 
-def open_other_plugins(plugins_fd: int, name: str, stack: contextlib.ExitStack) -> Dict[str, int]:
+def open_other_plugins(plugins_fd: int, name: str, stack: contextlib.ExitStack) -> dict[str, int]:
     """Open every live plugin directory but ``name``; ``stack`` closes them. Raises :class:`OSError`."""
-    opened: Dict[str, int] = {}
+    opened: dict[str, int] = {}
     for other in sorted(os.listdir(plugins_fd)):
         if other == name or not directory_files.is_directory(plugins_fd, other):
             continue
@@ -253,12 +253,12 @@ def open_other_plugins(plugins_fd: int, name: str, stack: contextlib.ExitStack) 
     return opened
 
 
-def leftovers(staging_fd: Optional[int]) -> List[str]:
+def leftovers(staging_fd: int | None) -> list[str]:
     """The names in the staging directory: what an interrupted run left, or what a run is doing right now."""
     return sorted(os.listdir(staging_fd)) if staging_fd is not None else []
 
 
-def _required(descriptor: Optional[int]) -> int:
+def _required(descriptor: int | None) -> int:
     if descriptor is None:
         raise WorkspaceError("the workspace's directories were opened for reading only: this is a defect, please report it")
     return descriptor

@@ -13,9 +13,9 @@ import contextlib
 import os
 import stat
 import tarfile
-from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
 
-from . import archive, receipts, safe_files
+from . import archive, directory_files, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
 from .names import PLUGIN_NAME
 from .plugin_slot import Intent, Slot, leftovers
@@ -27,10 +27,10 @@ class Change(NamedTuple):
     """What one plugin shall be. ``digest`` is None for a removal; ``observed_digest`` is what inspect saw, None for nothing."""
 
     name: str
-    digest: Optional[str]
-    observed_digest: Optional[str]
-    source: Optional[str]
-    plugin_version: Optional[str]
+    digest: str | None
+    observed_digest: str | None
+    source: str | None
+    plugin_version: str | None
 
 
 class Settings(NamedTuple):
@@ -46,16 +46,16 @@ class Settings(NamedTuple):
 class _Planned(NamedTuple):
     change: Change
     slot: Slot
-    previous_digest: Optional[str]
+    previous_digest: str | None
 
 
-def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment: Optional[str], settings: Settings) -> Dict[str, Any]:
+def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment: str | None, settings: Settings) -> dict[str, Any]:
     """Make all ``changes``; the caller holds the lock. Returns ``{"plugins": {name: ...}, "recovered": [sentence]}``.
 
     ``shipment`` is the path of a tar of bundles. Raises :class:`WorkspaceError`; unless its sentence says otherwise nothing was changed.
     """
     recovered = recover(directories)
-    results: Dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         slots = _Slots(directories, stack)
         try:
@@ -76,14 +76,14 @@ def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment
     return {"plugins": results, "recovered": recovered}
 
 
-def recover(directories: WorkspaceDirectories) -> List[str]:
+def recover(directories: WorkspaceDirectories) -> list[str]:
     """Settle what earlier runs left in staging; the caller holds the lock. Returns one sentence for each change that was finished or undone."""
-    sentences: List[str] = []
+    sentences: list[str] = []
     staging_fd = directories.staging_fd
     for name in leftovers(staging_fd):
         if staging_fd is None:
             break
-        if not PLUGIN_NAME.fullmatch(name):
+        if not PLUGIN_NAME.fullmatch(name) or not directory_files.is_directory(staging_fd, name):
             safe_files.remove_tree(staging_fd, name)
             continue
         slot = Slot(directories, name)
@@ -107,7 +107,7 @@ class _Slots:
         self.staging_fd = directories.staging_fd
         self._directories = directories
         self._stack = stack
-        self._slots: Dict[str, Slot] = {}
+        self._slots: dict[str, Slot] = {}
 
     def get(self, name: str) -> Slot:
         """The plugin's slot, made when it is first asked for."""
@@ -133,7 +133,7 @@ class _Slots:
                     slot.give_up()
 
 
-def _stage(slots: _Slots, changes: Sequence[Change], shipment: Optional[str], settings: Settings) -> None:
+def _stage(slots: _Slots, changes: Sequence[Change], shipment: str | None, settings: Settings) -> None:
     """Unpack and verify every bundle that was sent."""
     if shipment is None:
         return
@@ -148,7 +148,7 @@ def _stage(slots: _Slots, changes: Sequence[Change], shipment: Optional[str], se
                 raise WorkspaceError(f"{label} is not a file in the shipment: run again")
             new_fd = slots.get(change.name).make_new_tree()
             try:
-                _unpack_and_verify(stream, new_fd, change, settings, label)  # type: ignore[arg-type]
+                _unpack_and_verify(stream, new_fd, change, settings, label)
             finally:
                 os.close(new_fd)
 
@@ -164,10 +164,10 @@ def _unpack_and_verify(stream: BinaryIO, new_fd: int, change: Change, settings: 
 
 
 def _plan(
-    directories: WorkspaceDirectories, slots: _Slots, changes: Sequence[Change], settings: Settings, results: Dict[str, Any]
-) -> List[_Planned]:
+    directories: WorkspaceDirectories, slots: _Slots, changes: Sequence[Change], settings: Settings, results: dict[str, Any]
+) -> list[_Planned]:
     """Decide per plugin whether there is something to do, and check the precondition of each where there is."""
-    planned: List[_Planned] = []
+    planned: list[_Planned] = []
     for change in changes:
         live = _observe_live(directories, change.name, settings)
         digest = tree_digest(live.entries) if live else None
@@ -187,8 +187,8 @@ def _plan(
     return planned
 
 
-def _commit(slots: _Slots, planned: Sequence[_Planned], settings: Settings, results: Dict[str, Any]) -> None:
-    done: List[str] = []
+def _commit(slots: _Slots, planned: Sequence[_Planned], settings: Settings, results: dict[str, Any]) -> None:
+    done: list[str] = []
     for item in planned:
         change = item.change
         intent = Intent(item.previous_digest is not None, change.digest, settings.owner, settings.claude_directories, settings.live_limits)
@@ -207,7 +207,7 @@ def _commit(slots: _Slots, planned: Sequence[_Planned], settings: Settings, resu
         )
 
 
-def _observe_live(directories: WorkspaceDirectories, name: str, settings: Settings) -> Optional[ScanResult]:
+def _observe_live(directories: WorkspaceDirectories, name: str, settings: Settings) -> ScanResult | None:
     if directories.plugins_fd is None:
         return None
     return observe(directories.plugins_fd, name, owner=settings.owner, limits=settings.live_limits, label=directories.plugin_label(name))
@@ -225,11 +225,11 @@ def _settle_receipt_of_nothing(directories: WorkspaceDirectories, name: str) -> 
         receipts.write(receipts_fd, dict(found.receipt, state="absent", digest=None))
 
 
-def _result(changed: bool, previous_digest: Optional[str], digest: Optional[str]) -> Dict[str, Any]:
+def _result(changed: bool, previous_digest: str | None, digest: str | None) -> dict[str, Any]:
     return {"changed": changed, "previous_digest": previous_digest, "digest": digest, "removed_placements": [], "kept": []}
 
 
-def _bundle_name(digest: Optional[str]) -> str:
+def _bundle_name(digest: str | None) -> str:
     return (digest or "")[len(DIGEST_PREFIX):] + ".tar.gz"
 
 
@@ -237,7 +237,7 @@ def _bundle_name(digest: Optional[str]) -> str:
 def _open_shipment(path: str) -> Iterator[Any]:
     """The shipment's tar and its regular members by name."""
     shipment_fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(shipment_fd, "rb") as file:
+    with os.fdopen(shipment_fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(shipment_fd).st_mode):
             raise WorkspaceError(f"shipment {path} is not a file: run again")
         try:

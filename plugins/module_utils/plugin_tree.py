@@ -20,7 +20,7 @@ import os
 import posixpath
 import stat
 import struct
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, NamedTuple, Tuple
 
 from .errors import WorkspaceError
 
@@ -46,11 +46,14 @@ class Limits(NamedTuple):
     max_depth: int = 64
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class ScanResult(NamedTuple):
     """A described tree, and the paths in it that do not belong to the wanted owner (their entries also carry ``uid`` and ``gid``)."""
 
     entries: Entries
-    wrong_owner: List[str]
+    wrong_owner: list[str]
 
 
 def is_never_shipped(path: str, kind: str = "file") -> bool:
@@ -78,7 +81,7 @@ def normalise(entries: Entries) -> Entries:
     return {path: dict(entry, mode=normalised_mode(entry["mode"], entry["type"])) for path, entry in entries.items()}
 
 
-def entry(kind: str, mode: int, size: int = 0, sha256: Optional[str] = None, target: str = "") -> Entry:
+def entry(kind: str, mode: int, size: int = 0, sha256: str | None = None, target: str = "") -> Entry:
     """One entry of a tree."""
     return {"type": kind, "mode": mode, "size": size, "sha256": sha256, "target": target}
 
@@ -91,9 +94,9 @@ def printable(name: str) -> str:
 def scan(
     directory_fd: int,
     *,
-    owner: Optional[Owner] = None,
-    limits: Limits = Limits(),
-    ignore: Optional[Ignore] = is_runtime_made,
+    owner: Owner | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    ignore: Ignore | None = is_runtime_made,
     label: str = "the plugin tree",
 ) -> ScanResult:
     """Describe the tree below an open directory, without following any link and without changing anything.
@@ -108,11 +111,11 @@ def observe(
     parent_fd: int,
     name: str,
     *,
-    owner: Optional[Owner] = None,
-    limits: Limits = Limits(),
-    ignore: Optional[Ignore] = is_runtime_made,
+    owner: Owner | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    ignore: Ignore | None = is_runtime_made,
     label: str = "the plugin tree",
-) -> Optional[ScanResult]:
+) -> ScanResult | None:
     """Describe whatever lies at ``name`` in an open directory; None when there is nothing.
 
     What is no directory is a tree whose root entry is a file, a link or something else, so it differs from every plugin tree.
@@ -152,14 +155,14 @@ def tree_digest(entries: Entries) -> str:
     return DIGEST_PREFIX + digest.hexdigest()
 
 
-def compare(expected: Entries, observed: Entries, wrong_owner: Iterable[str] = (), owner: Optional[Owner] = None) -> List[Drift]:
+def compare(expected: Entries, observed: Entries, wrong_owner: Iterable[str] = (), owner: Owner | None = None) -> list[Drift]:
     """How ``observed`` differs from ``expected``, sorted by path: ``{"kind", "path", "expected", "observed"}``.
 
     ``kind`` is ``missing``, ``extra``, ``modified`` (another type, content or link target), ``mode`` or ``owner``. One path may differ in
     several ways and is then listed once per kind. ``owner`` only words the expectation.
     """
     wrong = frozenset(wrong_owner)
-    drift: List[Drift] = []
+    drift: list[Drift] = []
 
     def add(kind: str, path: str, should: str, is_now: str) -> None:
         drift.append({"kind": kind, "path": path, "expected": should, "observed": is_now})
@@ -174,14 +177,14 @@ def compare(expected: Entries, observed: Entries, wrong_owner: Iterable[str] = (
             if any(should[field] != is_now[field] for field in ("type", "size", "sha256", "target")):
                 add("modified", path, _describe(should), _describe(is_now))
             if should["mode"] != is_now["mode"] and should["type"] == is_now["type"]:
-                add("mode", path, "%04o" % should["mode"], "%04o" % is_now["mode"])
+                add("mode", path, f"{should['mode']:04o}", f"{is_now['mode']:04o}")
             if path in wrong:
-                wanted = "%d:%d" % owner if owner else "the plugin's owner"
-                add("owner", path, wanted, "%s:%s" % (is_now.get("uid", "?"), is_now.get("gid", "?")))
+                wanted = f"{owner[0]}:{owner[1]}" if owner else "the plugin's owner"
+                add("owner", path, wanted, f"{is_now.get('uid', '?')}:{is_now.get('gid', '?')}")
     return drift
 
 
-def sorted_paths(paths: Iterable[str]) -> List[str]:
+def sorted_paths(paths: Iterable[str]) -> list[str]:
     """``paths`` in the order of their bytes, the same on every system."""
     return sorted(paths, key=_as_bytes)
 
@@ -192,23 +195,23 @@ def _as_bytes(text: str) -> bytes:
 
 def _describe(item: Entry) -> str:
     if item["type"] == "file":
-        return "file of %d bytes, sha256 %s" % (item["size"], (item["sha256"] or "")[:16])
+        return f"file of {item['size']} bytes, sha256 {(item['sha256'] or '')[:16]}"
     if item["type"] == "link":
-        return "link to %s" % printable(item["target"])
+        return f"link to {printable(item['target'])}"
     return "directory" if item["type"] == "directory" else "special file"
 
 
 class _Scanner:
     """One walk over one tree."""
 
-    def __init__(self, owner: Optional[Owner], limits: Limits, ignore: Optional[Ignore], label: str) -> None:
+    def __init__(self, owner: Owner | None, limits: Limits, ignore: Ignore | None, label: str) -> None:
         self._owner = owner
         self._limits = limits
         self._ignore = ignore
         self._label = label
         self._bytes = 0
         self._entries: Entries = {}
-        self._wrong_owner: List[str] = []
+        self._wrong_owner: list[str] = []
 
     def scan(self, directory_fd: int) -> ScanResult:
         status = os.fstat(directory_fd)

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import time
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Mapping, NamedTuple
 
 from . import directory_files, safe_files
 from .errors import WorkspaceError
@@ -33,12 +33,12 @@ _KEYS = frozenset(("version", "name", "state", "digest", "source", "plugin_versi
 class Found(NamedTuple):
     """A receipt, or the reason why there is a file but no receipt; both None: there is none."""
 
-    receipt: Optional[Receipt]
-    problem: Optional[str]
+    receipt: Receipt | None
+    problem: str | None
 
 
 def make(
-    name: str, state: str, digest: Optional[str], source: Optional[str], plugin_version: Optional[str], job: Mapping[str, Any]
+    name: str, state: str, digest: str | None, source: str | None, plugin_version: str | None, job: Mapping[str, Any]
 ) -> Receipt:
     """A receipt for what is being done now; the runtime has not been restarted for it yet."""
     return {
@@ -65,7 +65,7 @@ def encode(receipt: Receipt) -> bytes:
     return (json.dumps(receipt, sort_keys=True, indent=1) + "\n").encode("ascii")
 
 
-def read(receipts_fd: Optional[int], plugin_name: str) -> Found:
+def read(receipts_fd: int | None, plugin_name: str) -> Found:
     """The plugin's receipt. A broken one hides nothing: it is none, with a sentence that says so. ``receipts_fd`` None: no receipts at all."""
     if receipts_fd is None:
         return Found(None, None)
@@ -87,9 +87,9 @@ def read(receipts_fd: Optional[int], plugin_name: str) -> Found:
     return Found(None, f"the {label} is ignored: it {problem}") if problem else Found(receipt, None)
 
 
-def read_all(receipts_fd: Optional[int]) -> Dict[str, Found]:
+def read_all(receipts_fd: int | None) -> dict[str, Found]:
     """All receipts, by plugin name."""
-    found: Dict[str, Found] = {}
+    found: dict[str, Found] = {}
     for entry in sorted(os.listdir(receipts_fd)) if receipts_fd is not None else []:
         name = entry[: -len(_SUFFIX)]
         if entry.endswith(_SUFFIX) and PLUGIN_NAME.fullmatch(name):
@@ -108,7 +108,7 @@ def remove(receipts_fd: int, plugin_name: str) -> None:
     os.fsync(receipts_fd)
 
 
-def _problem(receipt: Any, plugin_name: str) -> str:
+def _problem(receipt: object, plugin_name: str) -> str:
     """What is wrong with a decoded receipt; empty when nothing is."""
     if not isinstance(receipt, dict) or frozenset(receipt) != _KEYS:
         return "does not hold exactly the fields of a receipt"
@@ -130,5 +130,5 @@ def _problem(receipt: Any, plugin_name: str) -> str:
     return "has an invalid " + ", ".join(wrong) if wrong else ""
 
 
-def _matches(pattern: "re.Pattern[str]", value: Any) -> bool:
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None

@@ -7,6 +7,7 @@ The reading side lies in ``directory_files``. All functions raise :class:`OSErro
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -14,7 +15,7 @@ import platform
 import secrets
 import stat
 import struct
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -40,10 +41,8 @@ def open_subdirectory(parent_fd: int, name: str) -> int:
 
 def make_subdirectory(parent_fd: int, name: str) -> int:
     """Create the directory ``name`` with mode 0700, unless it exists, and open it; the caller closes it."""
-    try:
+    with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent_fd)
-    except FileExistsError:
-        pass
     return open_subdirectory(parent_fd, name)
 
 
@@ -123,7 +122,7 @@ def sync_file_system(directory_fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _remove(base_fd: int, parent_fd: int, name: str, depth: int, pending: List[str]) -> None:
+def _remove(base_fd: int, parent_fd: int, name: str, depth: int, pending: list[str]) -> None:
     try:
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=parent_fd)
@@ -164,7 +163,7 @@ def _renameat2(source_fd: int, source: str, target_fd: int, target: str, flags: 
         raise OSError(number, os.strerror(number), target)
 
 
-def _renameat2_function() -> Tuple[Optional[Callable[..., int]], Tuple[Any, ...]]:
+def _renameat2_function() -> tuple[Callable[..., int] | None, tuple[Any, ...]]:
     """The function to call and the arguments that come first (the number, for a bare system call)."""
     function = _c_function("renameat2")
     if function is not None:
@@ -178,9 +177,9 @@ def _renameat2_function() -> Tuple[Optional[Callable[..., int]], Tuple[Any, ...]
     return function, (number,)
 
 
-def _c_function(name: str) -> Any:
+def _c_function(name: str) -> ctypes._NamedFuncPointer | None:
     """A function of the C library, or None where there is none of that name."""
     try:
-        return getattr(ctypes.CDLL(None, use_errno=True), name)
+        return ctypes.CDLL(None, use_errno=True)[name]
     except (OSError, AttributeError):
         return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Optional
 
 from . import safe_files
 from .errors import WorkspaceError
@@ -27,13 +26,13 @@ class WorkspaceDirectories:
     def __init__(self, config_dir: str) -> None:
         self.config_dir = config_dir
         self.config_fd: int = -1
-        self.plugins_fd: Optional[int] = None
-        self.state_fd: Optional[int] = None
-        self.receipts_fd: Optional[int] = None
-        self.staging_fd: Optional[int] = None
-        self.previous_fd: Optional[int] = None
+        self.plugins_fd: int | None = None
+        self.state_fd: int | None = None
+        self.receipts_fd: int | None = None
+        self.staging_fd: int | None = None
+        self.previous_fd: int | None = None
 
-    def __enter__(self) -> "WorkspaceDirectories":
+    def __enter__(self) -> WorkspaceDirectories:
         return self
 
     def __exit__(self, *unused: object) -> None:
@@ -106,11 +105,11 @@ def _open_config_dir(config_dir: str) -> int:
         raise WorkspaceError(f"cannot open config dir {config_dir}: {error.strerror}; check config_dir and that the workspace's volume is mounted") from error
 
 
-def _open_plugins(directories: WorkspaceDirectories) -> Optional[int]:
+def _open_plugins(directories: WorkspaceDirectories) -> int | None:
     return _open_real_directory(directories, PLUGINS, "make it a real directory: a link could lead anywhere")
 
 
-def _open_state(directories: WorkspaceDirectories) -> Optional[int]:
+def _open_state(directories: WorkspaceDirectories) -> int | None:
     path = f"{directories.config_dir}/{STATE}"
     advice = "look at who made it, remove it, and run again"
     state_fd = _open_real_directory(directories, STATE, advice)
@@ -128,7 +127,7 @@ def _open_state(directories: WorkspaceDirectories) -> Optional[int]:
     return state_fd
 
 
-def _open_real_directory(directories: WorkspaceDirectories, name: str, advice: str) -> Optional[int]:
+def _open_real_directory(directories: WorkspaceDirectories, name: str, advice: str) -> int | None:
     path = f"{directories.config_dir}/{name}"
     try:
         return safe_files.open_subdirectory(directories.config_fd, name)
@@ -140,7 +139,7 @@ def _open_real_directory(directories: WorkspaceDirectories, name: str, advice: s
         raise WorkspaceError(f"cannot open {path}: {error.strerror}; make it readable for the user that Ansible becomes") from error
 
 
-def _open_inner(directories: WorkspaceDirectories, name: str) -> Optional[int]:
+def _open_inner(directories: WorkspaceDirectories, name: str) -> int | None:
     if directories.state_fd is None:
         return None
     try:

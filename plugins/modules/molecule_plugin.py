@@ -283,6 +283,11 @@ plugins:
       returned: success
       type: str
       sample: 1.1.0
+    revision:
+      description: The commit that the source's ref names. Null for sources that are no git repository.
+      returned: success
+      type: str
+      sample: 5f0c9d2f1d0e4c1c9f0e8a1b2c3d4e5f60718293
     source:
       description: The source, without any credentials.
       returned: success
@@ -345,6 +350,11 @@ drift:
       returned: success
       type: str
       sample: file of 12 bytes, sha256 432967a27ef97d8f
+drift_count:
+  description: The number of differences of all plugins together.
+  returned: success
+  type: int
+  sample: 2
 unmanaged:
   description: What lies in the workspace's C(plugins) directory and was not asked for.
   returned: success

@@ -32,9 +32,9 @@ V2 = {
 Files = typing.Mapping[str, typing.Any]
 
 
-def members(files: Files) -> typing.List[typing.Tuple[tarfile.TarInfo, typing.Optional[bytes]]]:
+def members(files: Files) -> list[tuple[tarfile.TarInfo, bytes | None]]:
     """The tar members of a tree: path -> bytes, (bytes, mode), or None for a directory. Directories above are added."""
-    found: typing.Dict[str, typing.Tuple[tarfile.TarInfo, typing.Optional[bytes]]] = {}
+    found: dict[str, tuple[tarfile.TarInfo, bytes | None]] = {}
 
     def directory(path: str) -> None:
         if path and path not in found:
@@ -55,7 +55,7 @@ def members(files: Files) -> typing.List[typing.Tuple[tarfile.TarInfo, typing.Op
     return list(found.values())
 
 
-def pack(items: typing.Iterable[typing.Tuple[tarfile.TarInfo, typing.Optional[bytes]]], **options: typing.Any) -> bytes:
+def pack(items: typing.Iterable[tuple[tarfile.TarInfo, bytes | None]], **options: typing.Any) -> bytes:
     """A tar.gz of these members, whatever they are."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", **options) as tar:
@@ -78,9 +78,9 @@ def write_tree(root: pathlib.Path, files: Files) -> pathlib.Path:
     return root
 
 
-def contents(root: pathlib.Path) -> typing.Dict[str, typing.Any]:
+def contents(root: pathlib.Path) -> dict[str, typing.Any]:
     """What is on disk, as an independent observer sees it: path -> (mode, uid, gid, bytes | None | link target)."""
-    found: typing.Dict[str, typing.Any] = {}
+    found: dict[str, typing.Any] = {}
     for path in [root, *sorted(root.rglob("*"))]:
         status = path.lstat()
         what = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
@@ -123,23 +123,23 @@ class Workspace:
         self.state = self.config / ".molecule_ai"
         self._shipments = 0
 
-    def handle(self, operation: str, **fields: typing.Any) -> typing.Dict[str, typing.Any]:
+    def handle(self, operation: str, **fields: typing.Any) -> dict[str, typing.Any]:
         """Send a request."""
         request = {"version": 1, "operation": operation, "config_dir": str(self.config), "owner": OWNER, "lock_timeout": 1, **fields}
         return plugin_request.handle(request)
 
-    def inspect(self, wanted: typing.Mapping[str, typing.Optional[Files]], **fields: typing.Any) -> typing.Dict[str, typing.Any]:
+    def inspect(self, wanted: typing.Mapping[str, Files | None], **fields: typing.Any) -> dict[str, typing.Any]:
         """Inspect plugins: name -> tree, or None for a plugin that is to be absent."""
         return self.handle("inspect", plugins=[self._element(name, files) for name, files in wanted.items()], **fields)
 
-    def apply(self, wanted: typing.Mapping[str, typing.Optional[Files]], **fields: typing.Any) -> typing.Dict[str, typing.Any]:
+    def apply(self, wanted: typing.Mapping[str, Files | None], **fields: typing.Any) -> dict[str, typing.Any]:
         """Inspect and apply, as the controller does."""
         seen = self.inspect(wanted)["plugins"]
         return self.apply_request(wanted, {name: found["digest"] for name, found in seen.items()}, **fields)
 
     def apply_request(
-        self, wanted: typing.Mapping[str, typing.Optional[Files]], observed: typing.Mapping[str, typing.Optional[str]], **fields: typing.Any
-    ) -> typing.Dict[str, typing.Any]:
+        self, wanted: typing.Mapping[str, Files | None], observed: typing.Mapping[str, str | None], **fields: typing.Any
+    ) -> dict[str, typing.Any]:
         """Apply under preconditions of the caller's choice."""
         plugins = []
         for name, files in wanted.items():
@@ -151,9 +151,9 @@ class Workspace:
         sent = shipment(self.directory / f"shipment-{self._shipments}.tar", *trees) if trees else None
         return self.handle("apply", **{"plugins": plugins, "shipment": sent, "job": {"id": "7"}, **fields})
 
-    def _element(self, name: str, files: typing.Optional[Files]) -> typing.Dict[str, typing.Any]:
+    def _element(self, name: str, files: Files | None) -> dict[str, typing.Any]:
         return {"name": name, "state": "absent"} if files is None else {"name": name, "state": "present", "digest": digest_of(files)}
 
-    def staging(self) -> typing.List[str]:
+    def staging(self) -> list[str]:
         """What lies in staging."""
         return sorted(os.listdir(self.state / "staging")) if (self.state / "staging").exists() else []

@@ -12,7 +12,6 @@ import pathlib
 import tarfile
 
 import pytest
-
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import archive, plugin_tree, safe_files
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 from plugin_samples import OWNER, V1, contents, members, pack, write_tree
@@ -115,11 +114,16 @@ def test_a_bomb_in_an_extended_header_is_cut_off(tmp_path):
         unpack(packed, tmp_path / "got", limits=plugin_tree.Limits(max_bytes=1000, max_entries=20))
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda packed: packed[: len(packed) // 2], lambda packed: packed[:-4], lambda packed: packed[:-8] + b"\0" * 8, lambda packed: b"", lambda packed: b"no gzip"],
-    ids=["half", "no checksum", "wrong checksum", "empty", "something else"],
-)
+DAMAGES = {
+    "half": lambda packed: packed[: len(packed) // 2],
+    "no checksum": lambda packed: packed[:-4],
+    "wrong checksum": lambda packed: packed[:-8] + b"\0" * 8,
+    "empty": lambda packed: b"",
+    "something else": lambda packed: b"no gzip",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_bundle_is_no_traceback(tmp_path, damage):
     packed = damage(pack(members({"a": os.urandom(50_000)})))
     with pytest.raises(WorkspaceError, match="is damaged"):

@@ -9,7 +9,6 @@ import os
 import pathlib
 
 import pytest
-
 from adapter_simulation import Adapter
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request, plugin_slot, safe_files
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import BusyError, ConflictError, InvalidInputError, WorkspaceError
@@ -196,7 +195,7 @@ def test_a_bundle_that_was_not_sent_is_named(workspace):
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100], ids=["empty", "garbage"])
 def test_a_damaged_shipment_is_one_sentence(workspace, content):
     (workspace.directory / "bad.tar").write_bytes(content)
-    with pytest.raises(WorkspaceError, match="shipment .* is damaged"):
+    with pytest.raises(WorkspaceError, match=r"shipment .* is damaged"):
         workspace.apply({"ecc": V1}, shipment=str(workspace.directory / "bad.tar"))
     assert workspace.staging() == []
 
@@ -411,7 +410,7 @@ def test_a_failure_in_the_middle_names_what_is_in_place(workspace, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(plugin_slot.Slot, "_exchange", fail)
-        with pytest.raises(WorkspaceError, match="cannot change .*/two: Input/output error; .* is untouched.* in place: one"):
+        with pytest.raises(WorkspaceError, match=r"cannot change .*/two: Input/output error; .* is untouched.* in place: one"):
             workspace.apply({"one": V1, "two": V1, "three": V1})
     assert os.listdir(workspace.plugins) == ["one"] and workspace.staging() == []
     assert workspace.handle("pending_restarts")["restart_pending"].keys() == {"one"}
@@ -451,7 +450,8 @@ BAD = {
     "source": {"plugins": [dict(PLUGIN, source=1)]},
     "shipment": {"shipment": "shipment.tar"},
 }
-BAD.update({f"name {name!r}": {"plugins": [dict(PLUGIN, name=name)]} for name in ("../x", ".", "..", "", "-rf", "a b", "$(id)", "a\n", "A", "a/b", None, "x" * 129)})
+BAD_NAMES = ("../x", ".", "..", "", "-rf", "a b", "$(id)", "a\n", "A", "a/b", None, "x" * 129)
+BAD.update({f"name {name!r}": {"plugins": [dict(PLUGIN, name=name)]} for name in BAD_NAMES})
 
 
 @pytest.mark.parametrize("change", BAD.values(), ids=BAD)

@@ -10,7 +10,6 @@ import pathlib
 import struct
 
 import pytest
-
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_tree
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 from plugin_samples import V1, digest_of, write_tree
@@ -146,14 +145,14 @@ def test_unreadable_is_an_error_and_not_absent(tree, monkeypatch):
         return real(path, flags, *arguments, **options)
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(WorkspaceError, match="cannot read /configs/plugins/ecc/rules/one.md: Permission denied"):
+    with pytest.raises(WorkspaceError, match=r"cannot read /configs/plugins/ecc/rules/one.md: Permission denied"):
         scan(tree, label="/configs/plugins/ecc")
 
 
 def test_names_that_are_not_utf8_are_described(tree):
     os.close(os.open(os.fsencode(str(tree)) + b"/\xff", os.O_CREAT | os.O_WRONLY, 0o644))
     entries = scan(tree).entries
-    assert plugin_tree.printable([path for path in entries if path.startswith("\udcff")][0]) == "\\xff"
+    assert plugin_tree.printable(next(path for path in entries if path.startswith("\udcff"))) == "\\xff"
     assert plugin_tree.tree_digest(entries) != digest_of(V1)
 
 

@@ -9,7 +9,6 @@ import os
 import pathlib
 
 import pytest
-
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import safe_files
 
 

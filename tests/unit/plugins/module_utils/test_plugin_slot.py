@@ -1,0 +1,273 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run may die anywhere: before any single change to the file system, live stays one whole version and the next run finishes the job.
+
+Each scenario runs in a child process that is killed (or that gets an error) at its first, second, third... call that changes a file system,
+until it gets through.
+"""
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+import typing
+
+import pytest
+from adapter_simulation import Adapter
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_slot, plugin_tree, safe_files
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
+from plugin_samples import V1, V2, Workspace, contents, digest_of, write_tree
+
+KILLED, DONE, REFUSED = 77, 0, 78
+_CHANGING = ("rename", "mkdir", "unlink", "rmdir", "write", "fsync", "fchown", "fchmod", "ftruncate", "pwrite")
+_MAX_STEPS = 600
+
+OLD = dict(V1, **{"rules/one.md": b"# One\n\nold rule\n", "skills/helper/SKILL.md": b"old helper\n"})
+# name -> (what is live before, what is wanted)
+SCENARIOS: dict[str, tuple[dict[str, typing.Any], dict[str, typing.Any]]] = {
+    "install": ({}, {"ecc": V2}),
+    "upgrade": ({"ecc": OLD}, {"ecc": V2}),
+    "removal": ({"ecc": OLD}, {"ecc": None}),
+    "several": ({"ecc": OLD, "gone": V1}, {"ecc": V2, "gone": None, "more": V1}),
+}
+
+
+class Steps:
+    """Counts the calls that change a file system, and stops at the given one."""
+
+    def __init__(self, stop_at: int, stop: typing.Callable[[], None]) -> None:
+        self._left = stop_at
+        self._stop = stop
+
+    def install(self) -> None:
+        """Wrap the operating system's functions; only ever in a child process."""
+        for name in _CHANGING:
+            setattr(os, name, self._wrap(getattr(os, name)))
+        real_open = os.open
+        wrapped_open = self._wrap(real_open)
+        os.open = lambda path, flags, *more, **options: (wrapped_open if flags & os.O_CREAT else real_open)(path, flags, *more, **options)
+        safe_files._renameat2 = self._wrap(safe_files._renameat2)
+        safe_files.sync_file_system = self._wrap(safe_files.sync_file_system)
+
+    def _wrap(self, function: typing.Callable[..., typing.Any]) -> typing.Callable[..., typing.Any]:
+        def step(*arguments: typing.Any, **options: typing.Any) -> typing.Any:
+            self._left -= 1
+            if self._left == 0:
+                self._stop()
+            return function(*arguments, **options)
+
+        return step
+
+
+def kill() -> None:
+    os._exit(KILLED)
+
+
+def disk_full() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def run_in_child(action: typing.Callable[[], None], steps: Steps) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            steps.install()
+            action()
+            code = DONE
+        except WorkspaceError as error:
+            code = REFUSED if "\n" not in str(error) else 98
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if hasattr(os, "waitstatus_to_exitcode") else os.WEXITSTATUS(os.waitpid(child, 0)[1])
+
+
+def live(workspace: Workspace, name: str) -> str | None:
+    return workspace.inspect({name: None})["plugins"][name]["digest"]
+
+
+def one_of(before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, typing.Any], name: str) -> set[str | None]:
+    return {digest_of(tree) if tree else None for tree in (before.get(name), wanted[name])}
+
+
+def prepare(directory: pathlib.Path, before: typing.Mapping[str, typing.Any]) -> Workspace:
+    directory.mkdir()
+    workspace = Workspace(directory)
+    workspace.apply(before)
+    if before:
+        Adapter(workspace.config, str(workspace.config / ".claude")).start()
+    workspace.handle("confirm_restart", install_ids=workspace.handle("pending_restarts")["restart_pending"])
+    return workspace
+
+
+def converge(workspace: Workspace, wanted: typing.Mapping[str, typing.Any]) -> None:
+    """What the controller does next time: recover where that is needed, then inspect and apply."""
+    if workspace.inspect(wanted)["needs_recovery"]:
+        workspace.apply({})
+    workspace.apply(wanted)
+
+
+def assert_done(workspace: Workspace, before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, typing.Any], reference: pathlib.Path) -> None:
+    seen = workspace.inspect(wanted)
+    assert seen["needs_recovery"] is False and seen["unmanaged"] == []
+    assert seen["restart_pending"] == sorted(wanted), "each of them still has to be loaded, or unloaded, by the runtime"
+    for name, tree in wanted.items():
+        assert seen["plugins"][name]["receipt"]["state"] == ("present" if tree else "absent")
+        if tree:
+            assert contents(workspace.plugins / name) == contents(reference / name)
+        else:
+            assert not (workspace.plugins / name).exists()
+        if before.get(name):
+            assert previous_digest(workspace, name) == digest_of(before[name]), "the old version is kept once"
+    assert sorted(os.listdir(workspace.state)) == ["lock", "previous", "receipts", "staging"]
+    assert sorted(os.listdir(workspace.state / "receipts")) == sorted(name + ".json" for name in wanted)
+    if before:
+        assert not (workspace.config / "CLAUDE.md").exists() and not (workspace.config / "skills" / "helper").exists(), "the old placements are gone"
+
+
+def previous_digest(workspace: Workspace, name: str) -> str:
+    descriptor = os.open(workspace.state / "previous", os.O_RDONLY)
+    try:
+        return plugin_tree.tree_digest(plugin_tree.observe(descriptor, name).entries)
+    finally:
+        os.close(descriptor)
+
+
+@pytest.fixture(autouse=True)
+def fixture_no_waiting_for_disks(monkeypatch) -> None:
+    """Killing a process loses nothing that it wrote, so waiting for the disk thousands of times would show nothing here."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(safe_files, "sync_file_system", lambda descriptor: None)
+
+
+@pytest.fixture(name="file_system")
+def fixture_file_system(request, monkeypatch) -> str:
+    """Both ways of replacing a tree: by exchanging names, and where the file system cannot do that."""
+    if request.param == "two steps":
+
+        def unsupported(*arguments: typing.Any) -> None:
+            raise safe_files.NotSupported("no renameat2")
+
+        monkeypatch.setattr(safe_files, "_renameat2", unsupported)
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "scenario, stop, file_system",
+    [
+        ("install", kill, "exchange"),
+        ("install", kill, "two steps"),
+        ("upgrade", kill, "exchange"),
+        ("upgrade", kill, "two steps"),
+        ("removal", kill, "exchange"),
+        ("several", kill, "exchange"),
+        ("install", disk_full, "exchange"),
+        ("upgrade", disk_full, "exchange"),
+        ("upgrade", disk_full, "two steps"),
+        ("removal", disk_full, "exchange"),
+    ],
+    indirect=["file_system"],
+)
+def test_any_interruption_leaves_one_whole_version_and_the_next_run_finishes(tmp_path, scenario, stop, file_system):
+    before, wanted = SCENARIOS[scenario]
+    reference = tmp_path / "reference"
+    for name, tree in wanted.items():
+        if tree:
+            write_tree(reference / name, tree)
+    for number in range(1, _MAX_STEPS):
+        workspace = prepare(tmp_path / str(number), before)
+        code = run_in_child(lambda w=workspace: w.apply(wanted), Steps(number, stop))
+        assert code in (DONE, KILLED, REFUSED)
+        for name in wanted:
+            allowed = one_of(before, wanted, name)
+            if file_system == "two steps" and code == KILLED:
+                allowed.add(None)
+            assert live(workspace, name) in allowed, f"step {number}"
+        if code != DONE and workspace.inspect(wanted)["needs_recovery"]:
+            workspace.apply({})
+            for name in wanted:
+                assert live(workspace, name) in one_of(before, wanted, name), f"recovery after step {number}"
+        converge(workspace, wanted)
+        assert_done(workspace, before, wanted, reference)
+        if code == DONE and stop is kill:
+            return
+        if number > 40 and code == DONE and not _reaches(tmp_path, before, wanted, number):
+            return
+    pytest.fail("the run never got through")
+
+
+def _reaches(tmp_path: pathlib.Path, before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, typing.Any], number: int) -> bool:
+    """Whether a run has that many steps: some errors are survived, so a run that ends well does not tell."""
+    workspace = prepare(tmp_path / f"probe-{number}", before)
+    return run_in_child(lambda: workspace.apply(wanted), Steps(number, kill)) == KILLED
+
+
+@pytest.mark.parametrize("recovery_step", range(1, 40, 2))
+def test_recovery_itself_may_die(tmp_path, recovery_step):
+    """Die right after the exchange, then die at each step of the recovery, then recover."""
+    before, wanted = SCENARIOS["upgrade"]
+    write_tree(tmp_path / "reference" / "ecc", wanted["ecc"])
+    workspace = prepare(tmp_path / "w", before)
+
+    def interrupted() -> None:
+        plugin_slot.Slot._finish = lambda *arguments: kill()
+        workspace.apply(wanted)
+
+    assert run_in_child(interrupted, Steps(10**9, kill)) == KILLED
+    run_in_child(lambda: workspace.apply({}), Steps(recovery_step, kill))
+    assert live(workspace, "ecc") == digest_of(wanted["ecc"])
+    converge(workspace, wanted)
+    assert_done(workspace, before, wanted, tmp_path / "reference")
+
+
+def test_a_name_that_was_taken_between_the_two_steps_does_not_stop_recovery(tmp_path, monkeypatch):
+    def unsupported(*arguments: typing.Any) -> None:
+        raise safe_files.NotSupported("no renameat2")
+
+    monkeypatch.setattr(safe_files, "_renameat2", unsupported)
+    before, wanted = SCENARIOS["upgrade"]
+    workspace = prepare(tmp_path / "w", before)
+
+    def interrupted() -> None:
+        safe_files.rename_to_absent = lambda *arguments: kill()
+        workspace.apply(wanted)
+
+    assert run_in_child(interrupted, Steps(10**9, kill)) == KILLED
+    assert live(workspace, "ecc") is None
+    (workspace.plugins / "ecc").mkdir()
+    assert workspace.apply({})["recovered"] == ["finished an interrupted change of plugin 'ecc'"]
+    assert live(workspace, "ecc") == digest_of(V2)
+
+
+def test_what_died_before_it_began_is_discarded(tmp_path):
+    workspace = prepare(tmp_path / "w", {"ecc": V1})
+
+    def interrupted() -> None:
+        plugin_slot.Slot._exchange = lambda *arguments: kill()
+        workspace.apply({"ecc": V2})
+
+    assert run_in_child(interrupted, Steps(10**9, kill)) == KILLED
+    seen = workspace.inspect({"ecc": V2})
+    assert (seen["needs_recovery"], seen["interrupted"], seen["plugins"]["ecc"]["digest"]) == (True, ["ecc"], digest_of(V1))
+    (sentence,) = workspace.apply({})["recovered"]
+    assert "discarded an interrupted change of plugin 'ecc'" in sentence
+    assert live(workspace, "ecc") == digest_of(V1) and workspace.inspect({})["restart_pending"] == []
+
+
+def test_a_journal_of_another_version_is_not_guessed_at(tmp_path):
+    workspace = prepare(tmp_path / "w", {"ecc": V1})
+    slot = workspace.state / "staging" / "ecc"
+    slot.mkdir()
+    (slot / "journal.json").write_bytes(b'{"version": 99}')
+    with pytest.raises(WorkspaceError, match=r"staging/ecc/journal.json .* is not a journal of this version"):
+        workspace.apply({"ecc": V2})
+    assert live(workspace, "ecc") == digest_of(V1)
+
+
+def test_junk_in_staging_is_cleared(tmp_path):
+    workspace = prepare(tmp_path / "w", {"ecc": V1})
+    (workspace.state / "staging" / ".deep-0").mkdir()
+    (workspace.state / "staging" / "plugin").write_bytes(b"not even a directory")
+    workspace.apply({})
+    assert workspace.staging() == []

@@ -89,7 +89,7 @@ class _Placed(NamedTuple):
 
     labels: Dict[Tuple[str, str], Dict[str, str]]  # canonical handler -> its command as the fragment has it
     rests: Dict[Tuple[str, str], Set[str]]  # canonical rest of a handler group
-    commands: Dict[str, Dict[str, str]]  # event -> merged command -> the command as the fragment has it
+    commands: Dict[Tuple[str, str], Dict[str, str]]  # merged command -> the command as the fragment has it
 
 
 def _remove_handlers(
@@ -103,7 +103,7 @@ def _remove_handlers(
         if own.labels:
             removal.kept.append(("hooks", CHANGED))
         return
-    others = {name: _placed(other_fragments[name], claude_directories) for name in sorted(other_fragments)}
+    others = {name: _placed(other, claude_directories) for name, other in other_fragments.items()}
     for event in sorted({event for event, _matcher_text in own.rests}):
         if isinstance(hooks.get(event), list):
             groups = hooks[event]
@@ -128,7 +128,7 @@ def _is_emptied(
     remaining = []
     for handler in group["hooks"]:
         form = _canonical(handler)
-        owner = next((name for name, other in others.items() if form in other.labels.get(place, {})), None)
+        owner = _owner(form, handler, place, others)
         command = own.labels.get(place, {}).get(form)
         if command is not None and owner is None:
             _note(removal.removed, _handler_label(place, command))
@@ -139,10 +139,11 @@ def _is_emptied(
                 remaining.append(handler)
             continue
         remaining.append(handler)
-        if owner is None and isinstance(handler, dict) and isinstance(handler.get("command"), str):
-            command = own.commands.get(event, {}).get(handler["command"])
-            if command:
-                _note(removal.kept, (_handler_label(place, command), CHANGED))
+        if owner is None and _command(handler):
+            # The person may have moved it to another matcher.
+            commands = {merged: known for (of, _text), found in own.commands.items() if of == event for merged, known in found.items()}
+            if _command(handler) in commands:
+                _note(removal.kept, (_handler_label(place, commands[_command(handler)]), CHANGED))
     was_empty = not group["hooks"]
     group["hooks"] = remaining
     if remaining:
@@ -152,6 +153,16 @@ def _is_emptied(
     if not was_empty:
         _note(removal.kept, (f"hooks.{event}[{place[1]}]", f"{CHANGED}: something was added to it"))
     return False
+
+
+def _owner(form: str, handler: Any, place: Tuple[str, str], others: Mapping[str, _Placed]) -> Optional[str]:
+    """Return the other plugin that places exactly this handler: the adapter takes each command once, from the first plugin that has it."""
+    for name in sorted(others):
+        if form in others[name].labels.get(place, {}):
+            return name
+        if _command(handler) in others[name].commands.get(place, {}):
+            return None
+    return None
 
 
 def _occurs_elsewhere(form: str, group: Mapping[str, Any], groups: Sequence[Any]) -> bool:
@@ -188,8 +199,8 @@ def _add_handler(placed: _Placed, place: Tuple[str, str], handler: Dict[str, Any
         variants += [dict(handler, command=command.replace(_VARIABLE, directory)) for directory in claude_directories]
     for variant in variants:
         placed.labels.setdefault(place, {}).setdefault(_canonical(variant), label)
-        if isinstance(variant.get("command"), str):
-            placed.commands.setdefault(place[0], {}).setdefault(variant["command"], label if command else "")
+        if _command(variant):
+            placed.commands.setdefault(place, {}).setdefault(_command(variant), label)
 
 
 def _remove_values(
@@ -253,6 +264,12 @@ def _note(items: List[Any], item: Any) -> None:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _command(handler: Any) -> str:
+    """Return a handler's command; empty when it has none."""
+    command = handler.get("command") if isinstance(handler, dict) else None
+    return command if isinstance(command, str) else ""
 
 
 def _matcher(group: Mapping[str, Any]) -> str:

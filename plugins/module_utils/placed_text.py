@@ -44,8 +44,10 @@ def cut_blocks(text: str, plugin_name: str, content_of: Callable[[str], Optional
     """Cut every block out of ``text`` that equals what the plugin's file would have written.
 
     ``content_of`` returns the content of the file behind a header line, None when there is no such file. It is also asked for the headers
-    of other plugins, because their blocks may quote one of ours and stay whole. Everything else in the text stays byte for byte. Of the blank lines that follow a block, those in front of another header or of the end go with it. In
-    front of other text at most one goes, and none where two lines of other text would otherwise run into one paragraph.
+    of other plugins, because their blocks may quote one of ours and stay whole. Everything else in the text stays byte for byte.
+
+    Of the blank lines that follow a block, those in front of another header or of the end go with it. In front of other text at most one
+    goes, and none where two lines of other text would otherwise run into one paragraph.
     """
     own_header = re.compile(rf"# Plugin: {re.escape(plugin_name)} / (?:rule|fragment): ")
     lines = _split_lines(text)

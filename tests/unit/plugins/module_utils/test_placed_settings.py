@@ -142,8 +142,16 @@ def test_a_handler_that_two_plugins_placed_in_two_groups_stays_once(swapped: boo
     assert remove(settings, hooks(variable("x.sh"), variable("y.sh")), {"q": hooks(variable("x.sh"))}).settings == theirs
 
 
-@pytest.mark.parametrize("fragment", [{"hooks": []}, {"hooks": {"A": {}}}, {"hooks": {"A": [1]}}, {"hooks": {"A": [{"hooks": 1}]}}, {"hooks": {"A": [{"hooks": [1]}]}}])
-def test_malformed_fragments_remove_nothing(fragment: Json) -> None:
+def test_a_handler_gives_way_to_the_one_that_an_earlier_plugin_has_for_its_command() -> None:
+    """The adapter takes each command once; what is left in its place would keep the other plugin's handler out."""
+    others = {"q": hooks(variable("x.sh", timeout=1)), "r": FRAGMENT}
+    assert remove(hooks(command("x.sh", timeout=5)), FRAGMENT, others).settings == {}
+    assert remove(hooks(command("x.sh", timeout=5)), FRAGMENT, {"r": FRAGMENT}).settings == hooks(command("x.sh", timeout=5))
+
+
+@pytest.mark.parametrize("malformed", [[], {"A": {}}, {"A": [1]}, {"A": [{"hooks": 1}]}, {"A": [{"hooks": [1]}]}])
+def test_malformed_fragments_remove_nothing(malformed: typing.Any) -> None:
+    fragment = {"hooks": malformed}
     settings = {"hooks": {"A": [{"hooks": [1]}]}}
     assert remove(settings, fragment).settings == settings
 

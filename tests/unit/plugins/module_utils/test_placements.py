@@ -4,6 +4,7 @@
 """Removing what the runtime placed of a plugin: the whole job on plugins in the shapes of real ones, and what a person changed."""
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ import shutil
 import typing
 
 import pytest
-from ansible_collections.molecule_ai.workspace.plugins.module_utils import placements
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import directory_files as files
 from ansible_collections.molecule_ai.workspace.tests.lab.fixtures import plugins as real_shaped_plugins
 from ansible_collections.molecule_ai.workspace.tests.unit.plugins.module_utils.adapter_simulation import JOININGS
 from ansible_collections.molecule_ai.workspace.tests.unit.plugins.module_utils.placement_workspace import CLAUDE_DIRECTORY, Workspace, reasons
@@ -267,20 +268,17 @@ def test_a_crash_anywhere_is_finished_by_the_next_run(tmp_path: pathlib.Path, mo
         before = workspace.snapshot()
         workspace.plugin("careful-bash", real_shaped_plugins()["careful-bash"])
         workspace.load("careful-bash")
-        steps = 0
+        steps = itertools.count(1)
 
-        def counting(real: typing.Callable[[int], None]) -> typing.Callable[[int], None]:
-            def sync(directory_fd: int) -> None:
-                nonlocal steps
-                steps += 1
-                if steps == last_step:
-                    raise PowerLoss
-                real(directory_fd)
-
-            return sync
+        def sync(
+            directory_fd: int, steps: typing.Iterator[int] = steps, last: int = last_step, real: typing.Callable[[int], None] = files.sync_directory
+        ) -> None:
+            if next(steps) == last:
+                raise PowerLoss
+            real(directory_fd)
 
         with monkeypatch.context() as patch:
-            patch.setattr(placements.files, "sync_directory", counting(placements.files.sync_directory))
+            patch.setattr(files, "sync_directory", sync)
             try:
                 workspace.remove("careful-bash")
                 break

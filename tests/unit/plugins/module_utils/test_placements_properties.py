@@ -35,7 +35,9 @@ value = st.recursive(
 fragment = st.fixed_dictionaries(
     {},
     optional={
-        "hooks": st.dictionaries(st.sampled_from(["PreToolUse", "Stop"]), st.lists(group, max_size=2), max_size=2),
+        "hooks": st.dictionaries(
+            st.sampled_from(["PreToolUse", "Stop"]), st.lists(group, max_size=2, unique_by=lambda item: item.get("matcher", "")), max_size=2
+        ),
         "env": st.dictionaries(st.sampled_from(["A", "B"]), st.sampled_from(["1", "2"]), min_size=1, max_size=2),
         "deep": value,
     },

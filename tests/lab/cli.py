@@ -133,6 +133,7 @@ def down(paths: Paths, progress: Progress, options: argparse.Namespace) -> int:
     for directory in (paths.key_store, paths.sockets):
         shutil.rmtree(directory, ignore_errors=True)
     if options.purge:
+        engines.unmount(paths)
         progress.say(f"removing {paths.state} and {image_cache()}")
         shutil.rmtree(paths.state, ignore_errors=True)
         shutil.rmtree(image_cache(), ignore_errors=True)

@@ -105,6 +105,15 @@ def died(paths: Paths) -> bool:
     return paths.engine_exec_root.exists() and not os.environ.get("LAB_DOCKER_HOST") and not answers(docker_host(paths))
 
 
+def unmount(paths: Paths) -> None:
+    """Take away the mounts that an engine left in its data directory when it died; without that the directory cannot be removed."""
+    with open("/proc/self/mounts", encoding="utf-8") as stream:
+        mounted = [line.split()[1] for line in stream]
+    for directory in reversed(mounted):
+        if pathlib.Path(directory).is_relative_to(paths.engine_data):
+            subprocess.run(["umount", directory], check=False, stdin=subprocess.DEVNULL)
+
+
 def _clear_stale(paths: Paths) -> None:
     """Remove the pid files and the socket of an engine that runs no more. What it knew of running containers stays for the next one."""
     for path in (paths.engine_pid, paths.engine_socket, paths.sockets / "dockerd.pid"):

@@ -59,7 +59,8 @@ def image_tag() -> str:
 
 def ensure(engine: docker.DockerClient, progress: Progress) -> str:
     """Make the image available on ``engine`` and return its name; raises :class:`LabError` when it cannot be made."""
-    name = f"{REPOSITORY}:{image_tag()}"
+    tag = image_tag()
+    name = f"{REPOSITORY}:{tag}"
     if _has(engine, name):
         return name
     base = f"{REPOSITORY}-base:{base_tag()}"
@@ -72,7 +73,7 @@ def ensure(engine: docker.DockerClient, progress: Progress) -> str:
         container = engine.containers.create(base, command=["/bin/true"], network_mode="none")
         try:
             container.put_archive("/", _overlay())
-            container.commit(repository=REPOSITORY, tag=image_tag())
+            container.commit(repository=REPOSITORY, tag=tag)
         finally:
             container.remove()
     _remove_outdated(engine, {name, base})

@@ -106,7 +106,8 @@ class EicService:
 
         async def main() -> None:
             async with serve(
-                self._tunnel, "127.0.0.1", 0, ssl=self._context, process_request=self._process_request, compression=None, ping_interval=None, max_size=None
+                self._tunnel, "127.0.0.1", 0, ssl=self._context, process_request=self._process_request,
+                compression=None, ping_interval=None, close_timeout=1, max_size=None,
             ) as server:
                 port = server.sockets[0].getsockname()[1]
                 self.tunnel_address = f"127.0.0.1:{port}"

@@ -48,8 +48,11 @@ class ActionModule(ActionBase):
         self._cache = RunCache(Path(C.DEFAULT_LOCAL_TMP) / "molecule_ai_workspace")
         try:
             return self._converge()
-        except WorkspaceError as error:
-            raise AnsibleActionFail(str(error)) from None
+        except (WorkspaceError, AnsibleActionFail) as error:
+            failure = error if isinstance(error, AnsibleActionFail) else AnsibleActionFail(str(error))
+            # Up to ansible-core 2.18 it holds a traceback, which nobody needs for a sentence.
+            failure.result.pop("exception", None)
+            raise failure from None
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
@@ -166,12 +169,12 @@ class ActionModule(ActionBase):
         return remote, local.stat().st_size
 
     def _ask(self, request: dict[str, Any]) -> object:
-        """Run the workspace half once; raise ``AnsibleActionFail`` with its sentence when it fails."""
+        """Run the workspace half once; raise ``WorkspaceError`` with its sentence when it fails."""
         returned = self._execute_module(module_name=_MODULE, module_args={"_request": plain(request)}, task_vars=self._task_vars)
         if returned.get("unreachable"):
             raise AnsibleConnectionFailure(str(returned.get("msg") or "the workspace is unreachable"))
         if returned.get("failed"):
-            raise AnsibleActionFail(_failure(returned))
+            raise WorkspaceError(_failure(returned))
         self._warnings += returned.get("warnings") or []
         return plain(returned.get("result"))
 
@@ -201,8 +204,10 @@ def _failure(returned: Mapping[str, Any]) -> str:
     """Return one sentence for a module that failed, or that could not even run."""
     if "module_stderr" not in returned and "module_stdout" not in returned:
         return str(returned.get("msg") or "the workspace gave no reason for its failure: run again with -vvv")
-    lines = f"{returned.get('module_stdout') or ''}\n{returned.get('module_stderr') or ''}".split("\n")
-    reason = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    printed = f"{returned.get('module_stdout') or ''}\n{returned.get('module_stderr') or ''}"
+    lines = [line.strip() for line in printed.splitlines() if line.strip() and not line.startswith("Shared connection to ")]
+    # A shell says first what is wrong, a traceback last.
+    reason = (lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]) if lines else "it printed nothing"
     return f"the workspace could not run the module with its Python ({reason[:300]}): it needs Python 3.8 or newer, see ansible_python_interpreter"
 
 

@@ -30,6 +30,7 @@ _HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]_-]*")
 # The characters and sequences that git itself forbids in ref names (git check-ref-format).
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|\.$|/$|^[-/.]|^@$")
 _TREE_ENTRY = re.compile(rb"(?P<mode>[0-7]+) (?P<type>[a-z]+) (?P<object>[0-9a-f]+) +(?P<size>[0-9]+|-)\t(?P<path>.+)", re.DOTALL)
+_SHORTEST_SECRET = 4
 _FETCH_OPTIONS = ("--quiet", "--no-tags", "--no-recurse-submodules")
 # Not below refs/heads, where git refuses the object of an annotated tag.
 _WANTED = "refs/wanted"
@@ -273,7 +274,8 @@ class _Repository:
         if "Could not read from remote repository" in reason and told[0] != reason:
             reason = told[0]
         for secret in self._reference.credentials.split(":"):
-            if secret:
+            # git was not given them in the URL, so this is for servers that repeat them; short ones would garble every word.
+            if len(secret) >= _SHORTEST_SECRET:
                 reason = reason.replace(secret, "***")
         return reason.partition(": ")[2] if reason.startswith("fatal: ") else reason
 

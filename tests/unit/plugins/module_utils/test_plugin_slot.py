@@ -221,6 +221,24 @@ def test_recovery_itself_may_die(tmp_path, recovery_step):
     assert_done(workspace, before, wanted, tmp_path / "reference")
 
 
+@pytest.mark.parametrize("recovery_step", range(1, 14))
+def test_giving_up_may_die_and_never_becomes_a_change(tmp_path, recovery_step):
+    """Die right before the exchange, then at each step of discarding it: nothing may ever claim that the new version was installed."""
+    before, wanted = SCENARIOS["upgrade"]
+    workspace = prepare(tmp_path / "w", before)
+
+    def interrupted() -> None:
+        plugin_slot.Slot._exchange = lambda *arguments: kill()
+        workspace.apply(wanted)
+
+    assert run_in_child(interrupted, Steps(10**9, kill)) == KILLED
+    run_in_child(lambda: workspace.apply({}), Steps(recovery_step, kill))
+    workspace.apply({})
+    seen = workspace.inspect(before)
+    assert (seen["needs_recovery"], seen["restart_pending"]) == (False, [])
+    assert seen["plugins"]["ecc"]["digest"] == seen["plugins"]["ecc"]["receipt"]["digest"] == digest_of(before["ecc"])
+
+
 def test_a_name_that_was_taken_between_the_two_steps_does_not_stop_recovery(tmp_path, monkeypatch):
     def unsupported(*arguments: typing.Any) -> None:
         raise safe_files.NotSupported("no renameat2")

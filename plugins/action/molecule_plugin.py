@@ -96,7 +96,7 @@ class ActionModule(ActionBase):
         registry = options["registry"]
         settings = SourceSettings(
             find=self._find,
-            registry=self._loader.path_dwim(registry) if registry else None,
+            registry=self._find(registry, "registry") if registry else None,
             github_url=options["github_url"],
             timeout=options["source_timeout"],
             max_bytes=limits.max_bytes,
@@ -116,12 +116,17 @@ class ActionModule(ActionBase):
             prepared[plugin.name] = result
         return prepared
 
-    def _find(self, path: str) -> str:
+    def _find(self, path: str, what: str = "source") -> str:
+        """Return the absolute path; beside the inventory last, because the playbooks of a collection lie where no user puts plugins."""
         try:
             return str(Path(str(plain(self._find_needle("files", path)))).absolute())
         except AnsibleFileNotFound:
+            beside_inventory = Path(str(self._task_vars.get("inventory_dir") or os.devnull)) / path
+            if beside_inventory.exists():
+                return str(beside_inventory.absolute())
             raise InvalidInputError(
-                f"source {path!r} does not exist on the controller: it is searched in the role's and the playbook's directory and in 'files' there"
+                f"{what} {path!r} does not exist on the controller: it is searched in the role's and the playbook's directory, in 'files' there, "
+                "and beside the inventory"
             ) from None
 
     def _inspect(

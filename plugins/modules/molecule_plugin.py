@@ -50,10 +50,11 @@ options:
   source:
     description:
       - Where the plugin comes from. Required for O(state=present).
-      - A directory or a C(.tar.gz) file on the controller; a relative path is searched for like a role's files.
+      - A directory or a C(.tar.gz) or C(.tgz) file on the controller, with or without one top-level directory.
+      - A relative path is searched for like a role's files, and then beside the inventory.
       - A git repository with a pinned ref, for example V(git+https://git.example.com/ecc.git#v1.2.0) or V(git+file:///srv/git/ecc.git#v1.2.0).
       - V(github://owner/repository#ref) for a repository on GitHub. See O(github_url) for mirrors.
-      - V(local://name) for a directory in O(registry).
+      - V(local://name) or just V(name) for a directory in O(registry). A path in the current directory is written V(./name).
       - The ref is a tag or a full commit id. See O(allow_unpinned) for everything else.
     type: str
   state:
@@ -128,7 +129,7 @@ options:
         default: false
   registry:
     description:
-      - The directory on the controller in which V(local://name) sources are looked for.
+      - The directory on the controller in which V(local://name) sources are looked for. A relative path is searched for like O(source).
     type: path
   config_dir:
     description:
@@ -183,7 +184,7 @@ options:
     type: int
     default: 120
   max_drift:
-    description: How many differences of each plugin are listed in RV(drift). RV(plugins[].drift_count) always counts all of them.
+    description: How many differences of each plugin are listed in RV(drift), at least one. RV(plugins[].drift_count) always counts all of them.
     type: int
     default: 100
 notes:
@@ -331,7 +332,9 @@ drift:
       type: str
       sample: ecc
     kind:
-      description: One of V(missing), V(modified), V(extra), V(owner) and V(mode).
+      description:
+        - V(missing), V(modified), V(extra), V(owner) or V(mode) for a file or directory.
+        - V(unmanaged) for a plugin that was not asked for, V(restart_pending) for one that was changed without a restart since.
       returned: success
       type: str
       sample: modified

@@ -83,8 +83,12 @@ def plugin_results(plans: Sequence[PluginPlan], application: Application | None)
 
 
 def drift_entries(plans: Sequence[PluginPlan], max_drift: int) -> list[dict[str, str]]:
-    """Return the result's ``drift`` of the wanted plugins, one entry per difference, at most ``max_drift`` for each plugin."""
-    return [{"plugin": plan.name, **{field: printable(text) for field, text in drift.items()}} for plan in plans for drift in plan.drift[:max_drift]]
+    """Return the result's ``drift`` of the wanted plugins, one entry per difference, at most ``max_drift`` for each plugin.
+
+    At least one is listed, because people take an empty list for "no drift".
+    """
+    shown = max(max_drift, 1)
+    return [{"plugin": plan.name, **{field: printable(text) for field, text in drift.items()}} for plan in plans for drift in plan.drift[:shown]]
 
 
 def _whole(name: str, kind: str, expected: str, observed: str) -> dict[str, str]:

@@ -168,6 +168,7 @@ def test_max_drift_shortens_the_list_and_not_the_count(workspace: Workspace) -> 
     audit = workspace.run(check=True, name="ecc", source="./ecc", max_drift=2)
     assert [drift["kind"] for drift in audit["drift"]] == ["extra", "extra", "restart_pending"]
     assert audit["plugins"][0]["drift_count"] == 5
+    assert [drift["kind"] for drift in workspace.run(check=True, name="ecc", source="./ecc", max_drift=0)["drift"]] == ["extra", "restart_pending"]
 
 
 def test_upgrade_and_removal(workspace: Workspace) -> None:
@@ -297,6 +298,15 @@ def test_bad_input_is_one_sentence_and_nothing_is_asked(workspace: Workspace, op
     assert "\n" not in str(caught.value)
     assert workspace.operations == []
     assert not any(workspace.config_dir.iterdir())
+
+
+def test_a_relative_source_is_also_looked_for_beside_the_inventory(workspace: Workspace) -> None:
+    plugin(workspace.directory / "fleet" / "plugins" / "fleet-plugin")
+    variables = {"inventory_dir": str(workspace.directory / "fleet")}
+    for options in ({"source": "plugins/fleet-plugin"}, {"source": "fleet-plugin", "registry": "plugins"}):
+        assert workspace.run(check=True, name="fleet-plugin", variables=variables, **options)["plugins"][0]["action"] == "installed"
+    with pytest.raises(AnsibleActionFail, match="registry 'none' does not exist on the controller"):
+        workspace.run(name="fleet-plugin", source="fleet-plugin", registry="none")
 
 
 def test_the_fact_of_the_backend_is_used(workspace: Workspace) -> None:

@@ -222,8 +222,10 @@ def test_recovery_itself_may_die(tmp_path, recovery_step):
 
 
 @pytest.mark.parametrize("recovery_step", range(1, 14))
-def test_giving_up_may_die_and_never_becomes_a_change(tmp_path, recovery_step):
+def test_giving_up_may_die_and_never_becomes_a_change(tmp_path, monkeypatch, recovery_step):
     """Die right before the exchange, then at each step of discarding it: nothing may ever claim that the new version was installed."""
+    real_listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda *arguments: sorted(real_listdir(*arguments), reverse=True))  # the unlucky order: the intent comes last
     before, wanted = SCENARIOS["upgrade"]
     workspace = prepare(tmp_path / "w", before)
 

@@ -30,7 +30,7 @@ KINDS: dict[str, Kind] = {
     "push_error": Kind("SendSSHPublicKey: any error", {"status": 400, "code": "EC2InstanceUnavailableException", "message": "The instance is unavailable."}),
     "lose_key": Kind("SendSSHPublicKey succeeds and the key never arrives (instance without the EC2 Instance Connect package)"),
     "instance_clock_skew": Kind("the instance's clock is ahead (negative: behind) since this push, so the key expires early (late)", {"seconds": 300.0}),
-    "slow_authorized_keys": Kind("the instance's AuthorizedKeysCommand is slow since this push (sshd waits 5 s)", {"seconds": 4.0}),
+    "slow_authorized_keys": Kind("the instance's AuthorizedKeysCommand is slow since this push (it gives up after 5 s)", {"seconds": 4.0}),
     "deny_describe": Kind("EC2 describe calls: UnauthorizedOperation, as IAM denies", {"action": ""}, by_instance=False),
     "throttle_describe": Kind("EC2 describe calls: RequestLimitExceeded", {}, by_instance=False),
     "expire_token": Kind("the session token has expired; surface: api, tunnel or all", {"surface": "all"}, by_instance=False),

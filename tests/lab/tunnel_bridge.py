@@ -25,7 +25,8 @@ from .tunnel_admission import Admission
 
 log = logging.getLogger("lab.tunnel")
 CHUNK = 16 * 1024
-CLOSE_TIMEOUT = 5.0  # seconds that the other side of either connection gets to end
+CLOSE_TIMEOUT = 5.0  # seconds that the client gets for its part of the closing handshake
+BACKEND_TIMEOUT = 2.0  # seconds that the backend gets to end after its input has ended
 UNREACHABLE = "Unable to connect to target"
 
 
@@ -51,6 +52,11 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _discard(stream: asyncio.StreamReader) -> None:
+    while await stream.read(65536):
+        pass
 
 
 class TunnelBridge:
@@ -250,11 +256,17 @@ class TunnelBridge:
     @staticmethod
     async def _end_process(process: asyncio.subprocess.Process) -> None:
         """Let the backend see the end of its input; kill it if that does not end it."""
-        assert process.stdin is not None
+        assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(ConnectionError):
             process.stdin.close()
+        # asyncio reports the end of a process only when its output has been read to the end.
+        rest = asyncio.create_task(_discard(process.stdout))
         try:
-            await asyncio.wait_for(process.wait(), CLOSE_TIMEOUT)
+            await asyncio.wait_for(process.wait(), BACKEND_TIMEOUT)
         except asyncio.TimeoutError:
             process.kill()
             await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            rest.cancel()

@@ -101,6 +101,9 @@ class RunningLab:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
     def close(self) -> None:
+        """End the services, once."""
+        if not self._thread.is_alive():
+            return
         self._call(self._services.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -77,6 +77,9 @@ def test_a_reader_that_does_not_read_stops_the_backend_instead_of_filling_memory
         assert lab.eventually(lambda: counted(lab) == (time.sleep(0.2) or counted(lab)))
         assert counted(lab) < 16 * 1024 * 1024
         connection.socket.close()
+    started = time.monotonic()
+    lab.close()
+    assert time.monotonic() - started < 10
 
 
 def counted(lab: RunningLab) -> int:

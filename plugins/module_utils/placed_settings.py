@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 CHANGED = "changed since it was placed"
 _VARIABLE = "${CLAUDE_DIR}"
@@ -90,6 +90,7 @@ class _Placed(NamedTuple):
     labels: Dict[Tuple[str, str], Dict[str, str]]  # canonical handler -> its command as the fragment has it
     rests: Dict[Tuple[str, str], Set[str]]  # canonical rest of a handler group
     commands: Dict[Tuple[str, str], Dict[str, str]]  # merged command -> the command as the fragment has it
+    groups: Dict[Tuple[str, str], Dict[str, FrozenSet[str]]]  # canonical group -> its merged commands
 
 
 def _remove_handlers(
@@ -106,8 +107,7 @@ def _remove_handlers(
     others = {name: _placed(other, claude_directories) for name, other in other_fragments.items()}
     for event in sorted({event for event, _matcher_text in own.rests}):
         if isinstance(hooks.get(event), list):
-            groups = hooks[event]
-            hooks[event] = [group for group in groups if not _is_emptied(removal, event, group, groups, own, others)]
+            hooks[event] = [group for group in hooks[event] if not _is_emptied(removal, event, group, own, others)]
             if not hooks[event]:
                 del hooks[event]
         elif event in hooks:
@@ -118,13 +118,30 @@ def _remove_handlers(
         del removal.settings["hooks"]
 
 
-def _is_emptied(
-    removal: Removal, event: str, group: Any, groups: Sequence[Any], own: _Placed, others: Mapping[str, _Placed]
-) -> bool:
-    """Take the plugin's handlers out of one of an event's groups; tell whether the group itself is to go."""
-    if not isinstance(group, dict) or not isinstance(group.get("hooks"), list):
+def _is_emptied(removal: Removal, event: str, group: Any, own: _Placed, others: Mapping[str, _Placed]) -> bool:
+    """Take the plugin's handlers out of one of an event's groups; tell whether the group itself is to go.
+
+    A group that is just as we placed it goes whole: the adapter merges whole groups, so what stayed of ours would keep another plugin's out.
+    """
+    if not _is_group(group):
         return False
     place = (event, _matcher(group))
+    if _canonical(group) in own.groups.get(place, {}):
+        owner = _owner_of_group(group, place, own, others)
+        for handler in group["hooks"]:
+            label = _handler_label(place, own.labels[place][_canonical(handler)])
+            if owner is None:
+                _note(removal.removed, label)
+            else:
+                _note(removal.kept, (label, f"also placed by plugin {owner}"))
+        return owner is None
+    if any(_canonical(group) in other.groups.get(place, {}) for other in others.values()):
+        return False
+    return _is_emptied_by_handler(removal, place, group, own, others)
+
+
+def _is_emptied_by_handler(removal: Removal, place: Tuple[str, str], group: Dict[str, Any], own: _Placed, others: Mapping[str, _Placed]) -> bool:
+    """Take single handlers out of a group that is not as we placed it, because somebody or a merge changed it."""
     remaining = []
     for handler in group["hooks"]:
         form = _canonical(handler)
@@ -135,13 +152,10 @@ def _is_emptied(
             continue
         if command is not None:
             _note(removal.kept, (_handler_label(place, command), f"also placed by plugin {owner}"))
-            if not _occurs_elsewhere(form, group, groups):
-                remaining.append(handler)
-            continue
         remaining.append(handler)
-        if owner is None and _command(handler):
+        if command is None and owner is None and _command(handler):
             # The person may have moved it to another matcher.
-            commands = {merged: known for (of, _text), found in own.commands.items() if of == event for merged, known in found.items()}
+            commands = {merged: known for (event, _text), found in own.commands.items() if event == place[0] for merged, known in found.items()}
             if _command(handler) in commands:
                 _note(removal.kept, (_handler_label(place, commands[_command(handler)]), CHANGED))
     was_empty = not group["hooks"]
@@ -151,7 +165,7 @@ def _is_emptied(
     if _canonical(_rest(group)) in own.rests.get(place, ()):
         return True
     if not was_empty:
-        _note(removal.kept, (f"hooks.{event}[{place[1]}]", f"{CHANGED}: something was added to it"))
+        _note(removal.kept, (f"hooks.{place[0]}[{place[1]}]", f"{CHANGED}: something was added to it"))
     return False
 
 
@@ -165,42 +179,46 @@ def _owner(form: str, handler: Any, place: Tuple[str, str], others: Mapping[str,
     return None
 
 
-def _occurs_elsewhere(form: str, group: Mapping[str, Any], groups: Sequence[Any]) -> bool:
-    """Tell whether a handler that stays for another plugin's sake is also in a second group of the same kind, so that one is enough."""
-    return any(
-        form in [_canonical(handler) for handler in other["hooks"]]
-        for other in groups
-        if other is not group and isinstance(other, dict) and isinstance(other.get("hooks"), list)
-        if _matcher(other) == _matcher(group) and _canonical(_rest(other)) == _canonical(_rest(group))
-    )
+def _owner_of_group(group: Mapping[str, Any], place: Tuple[str, str], own: _Placed, others: Mapping[str, _Placed]) -> Optional[str]:
+    """Return the other plugin that places exactly this group: the adapter takes one group per set of commands, from the first that has it."""
+    form = _canonical(group)
+    commands = own.groups[place][form]
+    for name in sorted(others):
+        groups = others[name].groups.get(place, {})
+        if form in groups:
+            return name
+        if commands in groups.values():
+            return None
+    return None
 
 
 def _placed(fragment: Mapping[str, Any], claude_directories: Sequence[str]) -> _Placed:
-    placed = _Placed({}, {}, {})
+    placed = _Placed({}, {}, {}, {})
     for event, groups in _mapping(fragment.get("hooks")).items():
         for group in groups if isinstance(groups, list) else ():
-            if not isinstance(group, dict) or not isinstance(group.get("hooks"), list):
+            if not _is_group(group) or not all(isinstance(handler, dict) for handler in group["hooks"]):
                 continue
             place = (event, _matcher(group))
             placed.rests.setdefault(place, set()).add(_canonical(_rest(group)))
-            for handler in group["hooks"]:
-                if isinstance(handler, dict):
-                    _add_handler(placed, place, handler, claude_directories)
+            for variant in _group_variants(group, claude_directories):
+                commands = frozenset(_command(handler) for handler in variant["hooks"])
+                placed.groups.setdefault(place, {})[_canonical(variant)] = commands
+                for handler, merged in zip(group["hooks"], variant["hooks"]):
+                    label = str(handler.get("command") or handler.get("type") or "handler")
+                    placed.labels.setdefault(place, {}).setdefault(_canonical(merged), label)
+                    if _command(merged):
+                        placed.commands.setdefault(place, {}).setdefault(_command(merged), label)
     return placed
 
 
-def _add_handler(placed: _Placed, place: Tuple[str, str], handler: Dict[str, Any], claude_directories: Sequence[str]) -> None:
-    """Note the forms in which releases of the adapter may have written the handler."""
-    command = handler.get("command", "")
-    label = str(command or handler.get("type") or "handler")
-    variants = [handler] + [_substituted(handler, directory) for directory in claude_directories]
-    if isinstance(command, str):
+def _group_variants(group: Dict[str, Any], claude_directories: Sequence[str]) -> List[Dict[str, Any]]:
+    """Return the forms in which releases of the adapter may have written a handler group."""
+    variants = [group] + [_substituted(group, directory) for directory in claude_directories]
+    for directory in claude_directories:
         # The platform's adapter substitutes in "command" only, and gives a handler without one an empty one.
-        variants += [dict(handler, command=command.replace(_VARIABLE, directory)) for directory in claude_directories]
-    for variant in variants:
-        placed.labels.setdefault(place, {}).setdefault(_canonical(variant), label)
-        if _command(variant):
-            placed.commands.setdefault(place, {}).setdefault(_command(variant), label)
+        handlers = [dict(handler, command=_substituted(handler.get("command", ""), directory)) for handler in group["hooks"]]
+        variants.append(dict(group, hooks=handlers))
+    return variants
 
 
 def _remove_values(
@@ -264,6 +282,10 @@ def _note(items: List[Any], item: Any) -> None:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _is_group(group: Any) -> bool:
+    return isinstance(group, dict) and isinstance(group.get("hooks"), list)
 
 
 def _command(handler: Any) -> str:

@@ -67,12 +67,13 @@ def find_and_remove(
     """
     if staging_fd is None and not dry_run:
         raise ValueError("staging_fd is needed unless dry_run is set")
+    writable_fd = -1 if staging_fd is None else staging_fd  # a dry run never gets to use it
     report = Report(dry_run)
     others = {name: other_fd for name, other_fd in (other_plugin_fds or {}).items() if name != plugin_name}
     try:
-        _remove_from_claude_directory(config_fd, old_plugin_fd, claude_directories, staging_fd, others, report)
+        _remove_from_claude_directory(config_fd, old_plugin_fd, claude_directories, writable_fd, others, report)
         placed_files.remove_skills(config_fd, old_plugin_fd, others, report)
-        _remove_texts(config_fd, old_plugin_fd, plugin_name, staging_fd, others, report)
+        _remove_texts(config_fd, old_plugin_fd, plugin_name, writable_fd, others, report)
     except OSError as error:
         raise WorkspaceError(
             f"what the runtime placed of plugin {plugin_name} could not be removed completely ({error.strerror}): "
@@ -82,7 +83,7 @@ def find_and_remove(
 
 
 def _remove_from_claude_directory(
-    config_fd: int, plugin_fd: int, claude_directories: Sequence[str], staging_fd: Optional[int], others: Mapping[str, int], report: Report
+    config_fd: int, plugin_fd: int, claude_directories: Sequence[str], staging_fd: int, others: Mapping[str, int], report: Report
 ) -> None:
     with placed_files.Directories() as directories:
         try:
@@ -100,7 +101,7 @@ def _remove_from_claude_directory(
 
 
 def _remove_settings(
-    claude_fd: int, plugin_fd: int, claude_directories: Sequence[str], staging_fd: Optional[int], others: Mapping[str, int], report: Report
+    claude_fd: int, plugin_fd: int, claude_directories: Sequence[str], staging_fd: int, others: Mapping[str, int], report: Report
 ) -> None:
     fragment = _fragment(plugin_fd, "the plugin's")
     if fragment is None:
@@ -136,7 +137,7 @@ def _fragment(plugin_fd: int, whose: str) -> Optional[Dict[str, Any]]:
 
 
 def _remove_texts(
-    config_fd: int, plugin_fd: int, plugin_name: str, staging_fd: Optional[int], others: Mapping[str, int], report: Report
+    config_fd: int, plugin_fd: int, plugin_name: str, staging_fd: int, others: Mapping[str, int], report: Report
 ) -> None:
     with placed_files.Directories() as directories:
         own_sources = _text_sources(directories, plugin_fd, plugin_name)
@@ -173,14 +174,15 @@ def _why_kept(header: str, has_source: bool) -> str:
 
 def _text_sources(directories: placed_files.Directories, plugin_fd: int, plugin_name: str) -> Dict[str, Tuple[int, str]]:
     """Return header line -> (directory, file name) for each rule and fragment of the plugin."""
-    sources = {}
+    sources: Dict[str, Tuple[int, str]] = {}
     try:
         rules_fd = directories.open(plugin_fd, "rules", "the plugin's directory rules")
     except LeaveAlone:
         rules_fd = None
-    for name in files.list_directory(rules_fd, "the plugin's directory rules") if rules_fd is not None else ():
-        if placed_text.is_markdown(name) and files.is_file(rules_fd, name):
-            sources[placed_text.header(plugin_name, "rule", name)] = (rules_fd, name)
+    if rules_fd is not None:
+        for name in files.list_directory(rules_fd, "the plugin's directory rules"):
+            if placed_text.is_markdown(name) and files.is_file(rules_fd, name):
+                sources[placed_text.header(plugin_name, "rule", name)] = (rules_fd, name)
     for name in files.list_directory(plugin_fd, f"the directory of plugin {plugin_name}"):
         if placed_text.is_fragment(name) and files.is_file(plugin_fd, name):
             sources[placed_text.header(plugin_name, "fragment", name)] = (plugin_fd, name)
@@ -188,7 +190,7 @@ def _text_sources(directories: placed_files.Directories, plugin_fd: int, plugin_
 
 
 def _rewrite_file(
-    parent_fd: int, name: str, label: str, rewrite: _Rewrite, staging_fd: Optional[int], report: Report, *, expected: bool
+    parent_fd: int, name: str, label: str, rewrite: _Rewrite, staging_fd: int, report: Report, *, expected: bool
 ) -> None:
     """Replace a file of the config dir by what ``rewrite`` makes of it, unless somebody writes it at the same time.
 
@@ -215,7 +217,7 @@ def _rewrite_file(
 
 
 def _replace(
-    parent_fd: int, name: str, label: str, content: Optional[bytes], opened: files.OpenedFile, staging_fd: Optional[int]
+    parent_fd: int, name: str, label: str, content: Optional[bytes], opened: files.OpenedFile, staging_fd: int
 ) -> bool:
     """Put the new content in place, or remove the file for None; False when the file is no longer the one that was read."""
     if content is None:

@@ -10,7 +10,8 @@ import os
 import pathlib
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-DEFAULT_STATE = REPOSITORY / ".lab"
+# LAB_STATE lets several labs of one checkout run side by side.
+DEFAULT_STATE = pathlib.Path(os.environ.get("LAB_STATE") or REPOSITORY / ".lab").resolve()
 
 
 def image_cache() -> pathlib.Path:

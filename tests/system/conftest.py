@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,9 +15,9 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from ansible_run import Run, run_playbook  # noqa: E402 - needs the path above
-from lab.api import Lab  # noqa: E402
-from lab.fixtures import write_plugins  # noqa: E402
+from ansible_run import Run, run_playbook
+from lab.api import Lab
+from lab.fixtures import write_plugins
 
 LAB_COMMAND = REPOSITORY / "tests" / "lab-command"
 DOCKER_WORKSPACE = "alpha"
@@ -50,6 +52,17 @@ def ansible(lab: Lab) -> Callable[..., Run]:
         return run_playbook(playbook, *arguments, inventory=options.pop("inventory", lab.inventory), environment=environment, **options)
 
     return run
+
+
+@pytest.fixture
+def fresh_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No ssh master of another test is used, and none is left behind."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="cp-", dir="/tmp"))  # short, because sockets' paths are
+    monkeypatch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", str(directory))
+    yield
+    for control_path in directory.iterdir():
+        subprocess.run(["ssh", "-o", f"ControlPath={control_path}", "-O", "exit", "any"], capture_output=True, check=False)
+    shutil.rmtree(directory)
 
 
 @pytest.fixture

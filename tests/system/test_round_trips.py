@@ -8,6 +8,7 @@ from ansible_run import Run
 from conftest import both_tiers
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
+from lab.remote_calls import remote_calls
 
 INSTALL = "molecule_ai.workspace.install"
 
@@ -23,18 +24,18 @@ def test_ten_plugins_are_one_look_one_transfer_one_apply_and_one_restart(
         plugins.append({"name": name, "source": str(tmp_path / name)})
     variables = {"workspace_plugins": plugins, "restart_method": "none"}
 
-    with lab.remote_calls(workspace) as calls:
+    with remote_calls(lab, workspace) as calls:
         result = ansible(INSTALL, limit=workspace, variables=variables).ok().result("molecule_plugin", workspace)
     assert len(result["plugins"]) == 10 and result["restart_required"]
     assert calls.transfers == 1
     # look, make a temporary directory, apply, remove the temporary directory; then the restart role reads what is owed
     assert calls.executions <= 6, calls
 
-    with lab.remote_calls(workspace) as calls:
+    with remote_calls(lab, workspace) as calls:
         ansible("molecule_ai.workspace.restart", limit=workspace).ok()
     starts = len(lab.starts(workspace))
 
-    with lab.remote_calls(workspace) as calls:
+    with remote_calls(lab, workspace) as calls:
         again = ansible(INSTALL, limit=workspace, variables=variables).ok()
     assert again.stats[workspace]["changed"] == 0
     assert (calls.executions, calls.transfers) == (1, 0)

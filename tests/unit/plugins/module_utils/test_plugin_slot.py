@@ -225,7 +225,9 @@ def test_recovery_itself_may_die(tmp_path, recovery_step):
 def test_giving_up_may_die_and_never_becomes_a_change(tmp_path, monkeypatch, recovery_step):
     """Die right before the exchange, then at each step of discarding it: nothing may ever claim that the new version was installed."""
     real_listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda *arguments: sorted(real_listdir(*arguments), reverse=True))  # the unlucky order: the intent comes last
+    # The unlucky order: without its tree, an intent that is still there looks like one that was carried out.
+    unlucky = {"new": 0, "receipt.json": 1, "journal.json": 2}
+    monkeypatch.setattr(os, "listdir", lambda *arguments: sorted(real_listdir(*arguments), key=lambda name: unlucky.get(name, 0)))
     before, wanted = SCENARIOS["upgrade"]
     workspace = prepare(tmp_path / "w", before)
 

@@ -51,6 +51,7 @@ class Workspace:
             task=task, connection=SimpleNamespace(_shell=shell), play_context=None, loader=loader, templar=SimpleNamespace(template=lambda value: value),
             shared_loader_obj=None,
         )
+        action._load_name = "molecule_plugin"  # core's plugin loader sets it
         action._execute_module = self._execute_module
         action._make_tmp_path = lambda: self._make_tmp_path(shell)
         action._remove_tmp_path = lambda path: self._remove_tmp_path(shell, path)

@@ -11,7 +11,6 @@ import ast
 import pathlib
 
 import pytest
-
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_options
 
 yaml = pytest.importorskip("yaml")
@@ -38,10 +37,13 @@ def specified(documented):
 
 
 def accepted(spec):
-    return {
-        name: {("suboptions" if key == "options" else key): accepted(value) if key == "options" else value for key, value in option.items() if key != "required_if"}
-        for name, option in spec.items()
-    }
+    """The argument spec in the documentation's words."""
+    found = {}
+    for name, option in spec.items():
+        found[name] = {key: value for key, value in option.items() if key not in ("options", "required_if")}
+        if "options" in option:
+            found[name]["suboptions"] = accepted(option["options"])
+    return found
 
 
 def test_options_are_documented_as_they_are_accepted():

@@ -9,7 +9,7 @@ setup: ## Install what is missing: system packages, virtual environment, collect
 	@tests/setup
 
 demo: setup ## Set everything up and run the main job on a docker and an EC2 workspace of the lab
-	@tests/demo
+	@.cache/venv/bin/python tests/demo
 
 test: setup ## Set everything up and pass all tests
 	@tests/test

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import docker
 import docker.errors
 
 from . import engine as engines
-from . import image, inventory, machines
+from . import fixtures, image, inventory, machines
 from . import world as worlds
 from .api import Lab
 from .engine import LabError
@@ -49,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         query = commands.add_parser(run.__name__, help=help_text)
         query.add_argument("workspace", help="name or id")
         query.set_defaults(run=run)
+    reset_parser = commands.add_parser("reset", help="make a workspace fresh: empty config directory, runtime started once more")
+    reset_parser.add_argument("workspace", help="name or id")
+    reset_parser.set_defaults(run=reset)
+    fixtures_parser = commands.add_parser("fixtures", help="write the synthetic plugins, one directory each")
+    fixtures_parser.add_argument("directory", help="where to, made if it is missing")
+    fixtures_parser.set_defaults(run=write_fixtures)
     options = parser.parse_args(arguments)
     try:
         with _one_at_a_time(Paths.of(options.state)) if options.run in (up, down) else contextlib.nullcontext():
@@ -151,6 +158,19 @@ def plugins(paths: Paths, _progress: Progress, options: argparse.Namespace) -> i
     """Print what a workspace's runtime loaded."""
     with Lab(paths.state) as lab:
         print(json.dumps(lab.loaded(options.workspace), indent=2))
+    return 0
+
+
+def reset(paths: Paths, _progress: Progress, options: argparse.Namespace) -> int:
+    """Make a workspace fresh."""
+    with Lab(paths.state) as lab:
+        lab.reset(options.workspace)
+    return 0
+
+
+def write_fixtures(_paths: Paths, _progress: Progress, options: argparse.Namespace) -> int:
+    """Write the synthetic plugins."""
+    fixtures.write_plugins(pathlib.Path(options.directory))
     return 0
 
 

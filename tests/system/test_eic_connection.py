@@ -50,11 +50,14 @@ def test_ten_tasks_cost_one_tunnel_and_one_key_push(lab: Lab, ansible: Callable[
     assert after["key_pushes"] - before["key_pushes"] == 1
 
 
-def test_become_copy_fetch_and_reset(lab: Lab, ansible: Callable[..., Run], play: Callable[..., pathlib.Path], tmp_path: pathlib.Path, fresh_connections: None) -> None:
+def test_become_copy_fetch_and_reset(
+    lab: Lab, ansible: Callable[..., Run], play: Callable[..., pathlib.Path], tmp_path: pathlib.Path, fresh_connections: None
+) -> None:
     content = "ünïcode 'quotes' \"and\" $(id)\n" * 500
     tasks = [
         task("command", argv=["id", "-u"]),
-        {**task("command", argv=["id", "-un"]), "become": False},
+        # the variable that the backend sets is stronger than the keyword
+        {**task("command", argv=["id", "-un"]), "vars": {"ansible_become": False}},
         task("copy", content=content, dest="/root/a file", mode="0600"),
         {"name": "Reset", "ansible.builtin.meta": "reset_connection"},
         task("fetch", src="/root/a file", dest=str(tmp_path / "fetched"), flat=True),

@@ -56,7 +56,7 @@ def test_a_restart_that_was_put_off_is_owed_until_it_happened(lab: Lab, ansible:
 @both_tiers
 def test_a_runtime_that_does_not_come_back_is_a_failure_and_stays_owed(lab: Lab, ansible: Callable[..., Run], workspace: str, tmp_path: pathlib.Path) -> None:
     write_tree(tmp_path / "breaker", {"plugin.yaml": manifest("breaker", "1.0.0", "Keeps the runtime from starting"), "runtime-refuses-to-start": ""})
-    run = ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(tmp_path, "breaker"), "restart_timeout": 15})
+    run = ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(tmp_path, "breaker"), "restart_wait_timeout": 15})
     assert run.returncode != 0
     assert run.stats[workspace]["failures"] == 1
     (message,) = [record["result"]["msg"] for record in run.records if record["status"] == "failed"]
@@ -69,14 +69,14 @@ def test_a_health_check_is_waited_for(lab: Lab, ansible: Callable[..., Run], wor
     ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(plugin_sources, "ecc")}).ok()
     assert lab.runtime(workspace).attrs["State"]["Health"]["Status"] == "healthy"
     write_tree(tmp_path / "sick", {"plugin.yaml": manifest("sick", "1.0.0", "Never healthy"), "runtime-stays-unhealthy": ""})
-    run = ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(tmp_path, "sick"), "restart_timeout": 8})
+    run = ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(tmp_path, "sick"), "restart_wait_timeout": 8})
     assert run.returncode != 0 and pending(lab, workspace, "sick")
 
 
 @both_tiers
 def test_a_forced_restart_happens_without_a_reason(lab: Lab, ansible: Callable[..., Run], workspace: str) -> None:
     starts = len(lab.starts(workspace))
-    ansible(RESTART, limit=workspace, variables={"restart_force": True}).ok()
+    ansible(RESTART, limit=workspace, variables={"workspace_restart_force": True}).ok()
     assert len(lab.starts(workspace)) == starts + 1
 
 
@@ -110,6 +110,6 @@ def test_a_platform_restart_of_an_instance_loses_the_plugins_and_says_so(
 
 def test_a_paused_ancestor_is_a_clear_answer(lab: Lab, ansible: Callable[..., Run], workspace: str) -> None:
     lab.fault("platform_ancestor_paused")
-    run = ansible(RESTART, limit=workspace, variables={"restart_force": True, **platform(lab)})
+    run = ansible(RESTART, limit=workspace, variables={"workspace_restart_force": True, **platform(lab)})
     assert run.returncode != 0 and "paused" in run.output
     assert lab.world.data["platform"]["admin_token"] not in run.output

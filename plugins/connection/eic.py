@@ -241,7 +241,7 @@ def _ansible_errors() -> t.Iterator[None]:
         raise AnsibleConnectionFailure(str(error)) from None
 
 
-class Connection(SshConnection):
+class Connection(SshConnection):  # type: ignore[misc]
     """``ansible.builtin.ssh`` over a tunnel; the shared connection is opened ahead of the command that needs it.
 
     So everything that can fail before a command has started fails in :meth:`_open`, where it may be repeated, and nothing that fails later is.
@@ -327,7 +327,8 @@ class Connection(SshConnection):
     def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
         """core's run; ``None`` when the shared connection vanished before the command was handed to it."""
         try:
-            return super()._bare_run(cmd, in_data, sudoable=sudoable, checkrc=False)
+            result: tuple[int, bytes, bytes] = super()._bare_run(cmd, in_data, sudoable=sudoable, checkrc=False)
+            return result
         except AnsibleControlPersistBrokenPipeError:
             return None
 

@@ -39,7 +39,7 @@ def ensure_key(directory: str) -> str:
         temporary = tempfile.mkdtemp(prefix=f"{_KEY_DIRECTORY}-", dir=directory)
         try:
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", os.path.join(temporary, _KEY_NAME)]
-            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)  # noqa: S603 - a list of arguments, no shell
             os.rename(temporary, os.path.dirname(private))
         except (OSError, subprocess.SubprocessError) as error:
             shutil.rmtree(temporary, ignore_errors=True)

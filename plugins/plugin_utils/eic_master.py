@@ -67,7 +67,7 @@ def _locked(descriptor: int, end: float) -> bool:
         except BlockingIOError:
             if time.monotonic() >= end:
                 return False
-            time.sleep(random.uniform(0.02, 0.08))
+            time.sleep(random.uniform(0.02, 0.08))  # noqa: S311 - spreads load, guards nothing
 
 
 def _is_current(descriptor: int, path: str) -> bool:
@@ -84,7 +84,9 @@ def start(command: t.Sequence[bytes], timeout: float) -> tuple[int, str]:
     """
     # a file, not a pipe: the background process may keep it open
     with tempfile.TemporaryFile() as messages:
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True) as process:
+        with subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True
+        ) as process:
             try:
                 status = process.wait(timeout)
             except BaseException as error:

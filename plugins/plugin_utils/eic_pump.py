@@ -15,7 +15,7 @@ import ssl
 import time
 import typing as t
 
-if __package__:
+if t.TYPE_CHECKING or __package__:
     from .eic_transport import TunnelFailure
 else:
     from eic_transport import TunnelFailure

@@ -230,8 +230,8 @@ def failure(settings: Settings, context: eic_errors.Context, ssh_code: str) -> E
     report = eic_ticket.take_report(settings.status_path)
     if report is None or (report.phase == "tunnel" and eic_errors.FAILURES[ssh_code].kind == eic_errors.AUTHENTICATION):
         return EicError(ssh_code, context)
-    names = {"reason": report.message, "host": report.host}
-    return EicError(report.code, dataclasses.replace(context, **{name: value for name, value in names.items() if value}), report.request_id)
+    context = dataclasses.replace(context, reason=report.message, host=report.host or context.host)
+    return EicError(report.code, context, report.request_id)
 
 
 def _credentials(made: t.Any, settings: Settings) -> t.Any:

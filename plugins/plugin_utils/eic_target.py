@@ -68,7 +68,7 @@ def resolve(known: Target, instance_id: str, ec2: t.Callable[[], botocore.client
 
 def _running_instance(client: botocore.client.BaseClient, instance_id: str) -> dict[str, t.Any]:
     answer = client.describe_instances(InstanceIds=[instance_id])
-    instances = [instance for reservation in answer.get("Reservations", []) for instance in reservation.get("Instances", [])]
+    instances: list[dict[str, t.Any]] = [instance for reservation in answer.get("Reservations", []) for instance in reservation.get("Instances", [])]
     if not instances:
         raise _not_found(instance_id)
     state = instances[0].get("State", {}).get("Name", "unknown")
@@ -95,7 +95,8 @@ def _endpoint_by_id(client: botocore.client.BaseClient, endpoint_id: str) -> dic
 
     hint = "check ansible_eic_endpoint_id, region and account"
     try:
-        endpoints = client.describe_instance_connect_endpoints(InstanceConnectEndpointIds=[endpoint_id]).get("InstanceConnectEndpoints", [])
+        answer = client.describe_instance_connect_endpoints(InstanceConnectEndpointIds=[endpoint_id])
+        endpoints: list[dict[str, t.Any]] = answer.get("InstanceConnectEndpoints", [])
     except botocore.exceptions.ClientError as error:
         if "NotFound" not in error.response.get("Error", {}).get("Code", ""):
             raise

@@ -21,7 +21,7 @@ import time
 import typing as t
 import urllib.parse
 
-if __package__:
+if t.TYPE_CHECKING or __package__:
     from . import eic_errors, eic_pump, eic_ticket, sigv4
     from .eic_transport import Deadline, TunnelFailure, connect, explained, tls_context, with_tls
 else:
@@ -212,7 +212,7 @@ def _with_retries(attempt: t.Callable[[], _T], deadline: Deadline) -> _T:
         try:
             return attempt()
         except TunnelFailure as error:
-            pause = random.uniform(0.5, 1.0) * 2 ** (number - 1) / 2
+            pause = random.uniform(0.5, 1.0) * 2 ** (number - 1) / 2  # noqa: S311 - spreads load, guards nothing
             if number == _ATTEMPTS or not eic_errors.FAILURES[error.code].retryable or pause >= deadline.remaining():
                 raise
             time.sleep(pause)

@@ -9,7 +9,6 @@ import re
 
 import yaml
 from ansible.plugins.connection import ssh
-
 from ansible_collections.molecule_ai.workspace.plugins.connection import eic
 from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import ssh_options
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_errors
 
 CONTEXT = eic_errors.Context("i-0123456789abcdef0", reason="because")

@@ -11,7 +11,6 @@ import stat
 import subprocess
 
 import pytest
-
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_identity
 

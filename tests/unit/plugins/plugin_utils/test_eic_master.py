@@ -12,7 +12,6 @@ import tempfile
 import time
 
 import pytest
-
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_master
 
 FORK = multiprocessing.get_context("fork")

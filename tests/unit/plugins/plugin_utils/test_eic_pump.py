@@ -14,13 +14,12 @@ import typing as t
 
 import pytest
 import trustme
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_pump
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_transport import TunnelFailure
 from websockets.client import ClientProtocol
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
-
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_pump
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_transport import TunnelFailure
 
 
 class Tunnel:

@@ -8,10 +8,9 @@ import typing as t
 
 import botocore.session
 import pytest
-from botocore.stub import Stubber
-
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import aws_session
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target, TargetError, resolve
+from botocore.stub import Stubber
 
 INSTANCE = "i-0123456789abcdef0"
 NOTHING = Target(None, None, None)

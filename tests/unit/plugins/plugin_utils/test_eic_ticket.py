@@ -9,7 +9,6 @@ import os
 import pathlib
 
 import pytest
-
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_ticket
 
 TICKET = eic_ticket.Ticket(

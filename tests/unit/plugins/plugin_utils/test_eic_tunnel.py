@@ -22,9 +22,8 @@ import typing as t
 
 import pytest
 import websockets
-from eic_service import ADDRESS, DNS_NAME, ENDPOINT, INSTANCE, EicService
-
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_ticket, eic_tunnel
+from eic_service import ADDRESS, DNS_NAME, ENDPOINT, INSTANCE, EicService
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,9 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
 import pytest
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import sigv4
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import sigv4
 
 NOW = datetime.datetime(2020, 1, 1, 1, 1, 1, tzinfo=datetime.timezone.utc)
 TOKENS = st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60)

@@ -17,7 +17,8 @@ SYSTEMD_UNIT = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.@-]{0,250}\.service")
 
 # A config dir at one of these would make root rewrite the owner and modes of the system itself.
 _SYSTEM_DIRECTORIES = frozenset(
-    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var"]
+    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/var"]
+    + ["/tmp"]  # noqa: S108 - refused, not used
 )
 
 

@@ -106,7 +106,7 @@ def parse_texts(answer: object) -> dict[tuple[str, str], str | None]:
     return texts
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - the same data, whatever it is
+def plain(value: object) -> Any:
     """Return ``value`` with built-in types only: what comes from Ansible carries tags and lazy templates in subclasses of them."""
     if value is None or isinstance(value, bool):
         return value

@@ -72,7 +72,10 @@ def test_docker(lab: Lab, facts: Callable[..., dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     ("runtime", "config_dir"),
-    [("claude-code", "/configs"), ("hermes", "/home/ubuntu/.hermes"), (" Hermes ", "/home/ubuntu/.hermes"), ("langgraph", "/opt/configs"), ("", "/configs"), ("unheard-of", "/configs")],
+    [
+        ("claude-code", "/configs"), ("hermes", "/home/ubuntu/.hermes"), (" Hermes ", "/home/ubuntu/.hermes"),
+        ("langgraph", "/opt/configs"), ("", "/configs"), ("unheard-of", "/configs"),
+    ],
 )
 def test_eic_config_dir_by_runtime(lab: Lab, facts: Callable[..., dict[str, Any]], runtime: str, config_dir: str) -> None:
     backend = facts(workspace_id=given(lab, "eic-claude")["workspace_id"], instance_id="i-0a1b2c3d4e5f60001", runtime=runtime)["workspace_backend"]

@@ -17,7 +17,8 @@ INSTALL = "molecule_ai.workspace.install"
 REMOVE = "molecule_ai.workspace.remove"
 
 OWN_TEXT = "# House rules\n\nAlways answer in English.\n\n\n# Plugin: not-a-plugin / rule: mine.md\n\nkept\n"
-OWN_SETTINGS = {"model": "large", "hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [{"type": "command", "command": "/usr/bin/true"}]}]}, "env": {"MINE": "1"}}
+OWN_HANDLER = {"type": "command", "command": "/usr/bin/true"}
+OWN_SETTINGS = {"model": "large", "hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [OWN_HANDLER]}]}, "env": {"MINE": "1"}}
 
 
 def any_runtime(plugins: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -48,7 +49,9 @@ def test_installed_plugins_are_byte_equal_and_loaded_after_one_restart(
 
 
 @both_tiers
-def test_upgrade_leaves_nothing_of_the_old_version(lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_upgrade_leaves_nothing_of_the_old_version(
+    lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     def source(version: str) -> list[dict[str, str]]:
         directory = tmp_path / version / "upgrade-probe"
         shutil.copytree(plugin_sources / f"upgrade-probe-{version}", directory)

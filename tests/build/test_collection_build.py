@@ -56,9 +56,11 @@ def tarball(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def installed(tarball: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment of a controller whose only collections are ours and its dependencies."""
     path = tmp_path_factory.mktemp("collections")
-    run("ansible-galaxy", "collection", "install", "--no-deps", "--offline", "--collections-path", str(path), str(tarball))
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(path), "ANSIBLE_HOME": str(tmp_path_factory.mktemp("home"))}
+    run("ansible-galaxy", "collection", "install", "--no-deps", "--offline", str(tarball), **environment)
+    assert (path / "ansible_collections" / "molecule_ai" / "workspace" / "MANIFEST.json").is_file()
     (path / "ansible_collections" / "community").symlink_to(DEPENDENCIES)
-    return {"ANSIBLE_COLLECTIONS_PATH": str(path), "ANSIBLE_HOME": str(tmp_path_factory.mktemp("home"))}
+    return environment
 
 
 def test_tarball_holds_nothing_but_the_product(tarball: pathlib.Path) -> None:

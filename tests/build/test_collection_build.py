@@ -15,7 +15,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DEPENDENCIES = REPOSITORY / ".cache" / "collections" / "ansible_collections" / "community"
 BIN = pathlib.Path(sys.executable).parent
 PRODUCT_ROOTS = {
-    "CHANGELOG.md", "FILES.json", "LICENSE", "LICENSES", "MANIFEST.json", "README.md",
+    "CHANGELOG.md", "FILES.json", "LICENSE", "LICENSES", "MANIFEST.json", "README.md", "bindep.txt",
     "changelogs", "docs", "meta", "playbooks", "plugins", "requirements.txt", "roles",
 }
 PLUGINS = {
@@ -70,6 +70,8 @@ def test_tarball_holds_nothing_but_the_product(tarball: pathlib.Path) -> None:
     assert not [name for name in names if name.endswith(".pyc") or "__pycache__" in name or "/tests" in name]
     assert "plugins/connection/eic.py" in names
     assert "plugins/module_utils/plugin_store.py" in names
+    # an execution environment takes its packages from these
+    assert {"meta/execution-environment.yml", "requirements.txt", "bindep.txt"} <= set(names)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in PLUGINS.items() for name in names])

@@ -73,6 +73,15 @@ def test_a_health_check_is_waited_for(lab: Lab, ansible: Callable[..., Run], wor
     assert run.returncode != 0 and pending(lab, workspace, "sick")
 
 
+@pytest.mark.parametrize("workspace", ["eic-bare"], indirect=True)
+def test_a_runtime_on_the_bare_host_is_restarted_as_a_service(lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path) -> None:
+    starts = len(lab.starts(workspace))
+    run = ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(plugin_sources, "ecc")}).ok()
+    assert run.result("workspace_restart", workspace)["restarted"] is True
+    assert len(lab.starts(workspace)) == starts + 1 and lab.loaded_names(workspace) == ["ecc"]
+    assert not pending(lab, workspace, "ecc")
+
+
 @both_tiers
 def test_a_forced_restart_happens_without_a_reason(lab: Lab, ansible: Callable[..., Run], workspace: str) -> None:
     starts = len(lab.starts(workspace))

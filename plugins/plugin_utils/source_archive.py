@@ -19,6 +19,7 @@ from ..module_utils.errors import InvalidInputError
 from ..module_utils.plugin_tree import is_never_shipped
 
 _MANIFEST = "plugin.yaml"
+_CHUNK = 1 << 20
 # What a tar may need per member beside its bytes: header, padding, and an extended header for a long name.
 _OVERHEAD_PER_ENTRY = 4096
 
@@ -36,6 +37,9 @@ def unpack(archive: Path, workspace: Path, max_bytes: int, max_entries: int) -> 
             stream = _CappedReader(uncompressed, max_bytes + max_entries * _OVERHEAD_PER_ENTRY, archive)
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 _unpack_members(tar, root, archive, max_bytes, max_entries)
+            # tarfile stops at the end marker; gzip's checksum, which tells a damaged download, lies behind the last byte.
+            while stream.read(_CHUNK):
+                pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise InvalidInputError(f"archive {archive} cannot be unpacked: {error}") from error
     return _plugin_root(root)
@@ -95,7 +99,7 @@ def write_file(destination: Path, content: IO[bytes], size: int, executable: boo
     with os.fdopen(descriptor, "wb") as file:
         left = size
         while left:
-            block = content.read(min(left, 1 << 20))
+            block = content.read(min(left, _CHUNK))
             if not block:
                 raise EOFError(f"{destination.name} ends {left} bytes early")
             file.write(block)

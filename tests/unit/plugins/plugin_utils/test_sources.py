@@ -9,6 +9,7 @@ import os
 import stat
 import tarfile
 from pathlib import Path
+from typing import Callable
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
@@ -221,6 +222,18 @@ def test_an_archive_that_explodes_is_stopped_early(tmp_path: Path) -> None:
 def test_a_broken_archive_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.tgz").write_bytes(content)
     with pytest.raises(WorkspaceError, match=r"x\.tgz cannot be unpacked"):
+        _prepare(tmp_path, "x.tgz")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-5], lambda data: data[:-8] + bytes(8), lambda data: data + b"garbage"],
+    ids=["no checksum", "wrong checksum", "garbage behind it"],
+)
+def test_an_archive_whose_end_is_damaged_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    _archive(tmp_path / "whole.tgz", PLUGIN_YAML)
+    (tmp_path / "x.tgz").write_bytes(damage((tmp_path / "whole.tgz").read_bytes()))
+    with pytest.raises(InvalidInputError, match=r"x\.tgz cannot be unpacked"):
         _prepare(tmp_path, "x.tgz")
 
 

@@ -259,6 +259,8 @@ def _apply(request: _Request) -> dict[str, Any]:
         raise InvalidInputError("shipment must be an absolute path")
     settings = plugin_store.Settings(request.owner, request.claude_directories, request.job, request.limits, request.live_limits)
     with open_for_writing(request.config_dir, request.owner) as directories, _locked(request, directories):
+        if directories.state_fd is not None:
+            plugin_store.remove_abandoned_transfers(directories.state_fd)
         result = plugin_store.apply(directories, changes, shipment, settings)
         result["restart_pending"] = sorted(_pending(directories))
         return result

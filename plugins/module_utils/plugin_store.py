@@ -13,6 +13,7 @@ import contextlib
 import os
 import stat
 import tarfile
+import time
 from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
 
 from . import archive, directory_files, receipts, safe_files
@@ -21,6 +22,11 @@ from .names import PLUGIN_NAME
 from .plugin_slot import Intent, Slot, leftovers
 from .plugin_tree import DIGEST_PREFIX, Limits, Owner, ScanResult, observe, printable, scan, tree_digest
 from .workspace_directories import WorkspaceDirectories
+
+_TRANSFERS = "tmp"
+_TRANSFER_PREFIX = "ansible-tmp-"
+# Seconds. Nobody waits longer than a day for the lock, so whoever sent this is not waiting any more.
+_ABANDONED_AFTER = 2 * 86400
 
 
 class Change(NamedTuple):
@@ -96,6 +102,20 @@ def recover(directories: WorkspaceDirectories) -> list[str]:
         else:
             sentences.append(f"discarded an interrupted change of plugin '{name}' that had not begun: what was installed stayed as it was")
     return sentences
+
+
+def remove_abandoned_transfers(state_fd: int) -> None:
+    """Remove what killed runs have sent and nobody will ever unpack, where Ansible's directory for that is in ours; the caller holds the lock.
+
+    Ansible leaves its temporary directory behind when it is killed, with all the bundles in it. It is a courtesy: failures are ignored.
+    """
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        transfers_fd = safe_files.open_subdirectory(state_fd, _TRANSFERS)
+        stack.callback(os.close, transfers_fd)
+        for name in os.listdir(transfers_fd):
+            age = time.time() - os.stat(name, dir_fd=transfers_fd, follow_symlinks=False).st_mtime
+            if name.startswith(_TRANSFER_PREFIX) and age > _ABANDONED_AFTER:
+                safe_files.remove_tree(transfers_fd, name)
 
 
 class _Slots:

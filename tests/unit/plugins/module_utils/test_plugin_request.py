@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import time
 
 import pytest
 from adapter_simulation import Adapter
@@ -398,6 +399,19 @@ def test_a_full_disk_while_unpacking_is_one_sentence_and_leaves_nothing(installe
             installed.apply({"ecc": V2})
     assert installed.staging() == []
     assert installed.inspect({"ecc": V1})["plugins"]["ecc"]["digest"] == digest_of(V1)
+
+
+def test_what_killed_runs_have_sent_does_not_pile_up(installed):
+    transfers = installed.state / "tmp"
+    for name, age_in_days in (("ansible-tmp-1-killed", 3), ("ansible-tmp-2-waiting", 1), ("ours", 3)):
+        (transfers / name).mkdir(parents=True)
+        (transfers / name / "shipment.tar").write_bytes(b"x")
+        then = time.time() - age_in_days * 86400
+        os.utime(transfers / name, (then, then))
+    installed.inspect({"ecc": V2})
+    assert sorted(os.listdir(transfers)) == ["ansible-tmp-1-killed", "ansible-tmp-2-waiting", "ours"]
+    installed.apply({"ecc": V2})
+    assert sorted(os.listdir(transfers)) == ["ansible-tmp-2-waiting", "ours"]
 
 
 def test_a_failure_in_the_middle_names_what_is_in_place(workspace, monkeypatch):

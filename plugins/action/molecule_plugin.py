@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleFileNotFound
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
@@ -30,6 +30,7 @@ from ..plugin_utils.workspace_answer import Application, Inspection, plain
 
 _MODULE = "molecule_ai.workspace.molecule_plugin"
 _SHIPMENT = "shipment.tar"
+_FULL = "no space left on device"
 _TARGET_VARIABLES = ("workspace_config_dir", "workspace_runtime_config_dir", "workspace_runtime")
 
 
@@ -169,7 +170,16 @@ class ActionModule(ActionBase):
         if self._connection._shell.tmpdir is None:
             self._make_tmp_path()
         remote = self._connection._shell.join_path(self._connection._shell.tmpdir, local.name)
-        self._transfer_file(str(local), remote)
+        try:
+            self._transfer_file(str(local), remote)
+        except AnsibleError as error:
+            # Docker's connection takes this for a workspace that cannot be reached, which sends people looking in the wrong place.
+            if _FULL not in str(error).lower():
+                raise
+            raise WorkspaceError(
+                f"the workspace has no space left for the {local.stat().st_size} bytes of the plugins in {os.path.dirname(remote)}: "
+                "nothing was changed; make room and run again"
+            ) from error
         self._fixup_perms2((self._connection._shell.tmpdir, remote), execute=False)
         return remote, local.stat().st_size
 

@@ -119,6 +119,25 @@ def test_install_then_nothing_to_do(workspace: Workspace) -> None:
     assert [drift["kind"] for drift in result["drift"]] == ["restart_pending"]
 
 
+def test_a_full_disk_while_sending_is_no_unreachable_workspace(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_workspace: Workspace, local: str, remote: str) -> None:
+        raise AnsibleConnectionFailure(f"500 Server Error: Error processing tar file: write {remote}: no space left on device")
+
+    monkeypatch.setattr(Workspace, "_transfer_file", fail)
+    with pytest.raises(AnsibleActionFail, match=r"^the workspace has no space left for the \d+ bytes of the plugins in .*: nothing was changed; make room"):
+        workspace.run(name="ecc", source="./ecc")
+    assert workspace.operations == ["inspect", "mkdir", "rmdir"]
+
+
+def test_a_connection_that_breaks_while_sending_stays_unreachable(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_workspace: Workspace, local: str, remote: str) -> None:
+        raise AnsibleConnectionFailure("connection closed")
+
+    monkeypatch.setattr(Workspace, "_transfer_file", fail)
+    with pytest.raises(AnsibleConnectionFailure, match="connection closed"):
+        workspace.run(name="ecc", source="./ecc")
+
+
 def test_ten_plugins_are_one_inspection_one_transfer_and_one_change(workspace: Workspace) -> None:
     names = [f"p{number}" for number in range(10)]
     for name in names:

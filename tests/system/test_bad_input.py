@@ -15,6 +15,7 @@ from ansible_run import Run
 from lab.api import Lab
 
 INSTALL = "molecule_ai.workspace.install"
+REMOVE = "molecule_ai.workspace.remove"
 Plugin = dict[str, Any]
 
 
@@ -149,6 +150,13 @@ def test_sources(
 def test_one_bad_plugin_stops_the_whole_list(lab: Lab, ansible: Callable[..., Run], workspace: str, good: pathlib.Path) -> None:
     plugins = [{"name": "browser-automation", "source": str(good)}, {"name": "other", "source": str(good / "nowhere")}]
     assert_refused(lab, ansible, workspace, plugins, "nowhere")
+
+
+@pytest.mark.parametrize("names", [{}, {"workspace_plugin_names": None}, {"workspace_plugin_names": 5}], ids=["unset", "null", "number"])
+def test_remove_without_names(lab: Lab, ansible: Callable[..., Run], names: dict[str, Any]) -> None:
+    run = ansible(REMOVE, limit="alpha", variables=names)
+    assert run.returncode != 0
+    assert [record["result"].get("msg", "").partition(":")[0] for record in run.records if record["status"] == "failed"] == ["No plugins to remove are named"]
 
 
 def assert_refused(lab: Lab, ansible: Callable[..., Run], workspace: str, plugins: list[Plugin], named: str) -> None:

@@ -20,7 +20,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
-from ..plugin_utils import bundle, manifest, plugin_plan, workspace_answer
+from ..plugin_utils import bundle, manifest, plugin_plan, remote_request, workspace_answer
 from ..plugin_utils.drift_report import DiffReport, result_of
 from ..plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
 from ..plugin_utils.prepared_plugin import PreparedPlugin, prepare
@@ -189,7 +189,7 @@ class ActionModule(ActionBase):
         if returned.get("unreachable"):
             raise AnsibleConnectionFailure(str(returned.get("msg") or "the workspace is unreachable"))
         if returned.get("failed"):
-            raise WorkspaceError(_failure(returned))
+            raise WorkspaceError(remote_request.failure(returned))
         self._warnings += returned.get("warnings") or []
         return plain(returned.get("result"))
 
@@ -213,17 +213,6 @@ class ActionModule(ActionBase):
         if self._discovered_interpreter_key:
             extras["ansible_facts"] = {self._discovered_interpreter_key: self._discovered_interpreter}
         return extras
-
-
-def _failure(returned: Mapping[str, Any]) -> str:
-    """Return one sentence for a module that failed, or that could not even run."""
-    if "module_stderr" not in returned and "module_stdout" not in returned:
-        return str(returned.get("msg") or "the workspace gave no reason for its failure: run again with -vvv")
-    printed = f"{returned.get('module_stdout') or ''}\n{returned.get('module_stderr') or ''}"
-    lines = [line.strip() for line in printed.splitlines() if line.strip() and not line.startswith("Shared connection to ")]
-    # A shell says first what is wrong, a traceback last.
-    reason = (lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]) if lines else "it printed nothing"
-    return f"the workspace could not run the module with its Python ({reason[:300]}): it needs Python 3.8 or newer, see ansible_python_interpreter"
 
 
 def _user() -> str:

@@ -37,10 +37,12 @@ class ContainerReadiness:
 
     Ready: started since (``StartedAt`` differs from ``started_before``), running, and healthy if it has a health check; without one, up for
     ``settle`` seconds without another start. ``unhealthy`` is not final, because a slow runtime may still recover before the timeout.
+    ``consequence`` says what it means for the plugins when the container stays down.
     """
 
-    def __init__(self, name: str, started_before: str, settle: float) -> None:
+    def __init__(self, name: str, started_before: str, settle: float, consequence: str = STILL_PENDING) -> None:
         self._name = name
+        self._consequence = consequence
         self._started_before = started_before
         self._settle = settle
         self._started_at = started_before
@@ -91,7 +93,7 @@ class ContainerReadiness:
 
     def _final(self, state: Mapping[str, Any], what: str) -> WorkspaceError:
         killed = " (killed for lack of memory)" if state.get("OOMKilled") else ""
-        return WorkspaceError(f"container {self._name} {what}{killed}: read 'docker logs {self._name}' for the reason; {STILL_PENDING}")
+        return WorkspaceError(f"container {self._name} {what}{killed}: read 'docker logs {self._name}' for the reason; {self._consequence}")
 
     def overdue(self, timeout: float) -> WorkspaceError:
         """Return the error for a container that was not ready within ``timeout`` seconds."""

@@ -26,6 +26,11 @@ IN_PLACE_TIMEOUT = 120
 # On the SaaS a restart terminates the instance and provisions another one.
 PLATFORM_TIMEOUT = 900
 
+# On a Docker engine we work in the container itself, so one that stays down cannot be mended by another run.
+_OUT_OF_REACH = (
+    "while it is down its plugins cannot be changed from here: if one of them is the reason, remove its directory from the config volume, "
+    "start the container and run again"
+)
 _LOOK_UP = "run molecule_ai.workspace.workspace_backend_facts before"
 
 
@@ -154,7 +159,7 @@ class EngineMethod(ControllerMethod):
         return state
 
     def _restart(self, pending: dict[str, str], result: dict[str, t.Any]) -> None:
-        readiness = ContainerReadiness(self._container, str(self._before.get("StartedAt") or ""), self._parameters["settle"])
+        readiness = ContainerReadiness(self._container, str(self._before.get("StartedAt") or ""), self._parameters["settle"], _OUT_OF_REACH)
         docker_engine.restart_container(self._client, self._options, self._container, self._parameters["stop_timeout"])
         waited = wait_until_ready(self._look, readiness, self._wait_timeout(IN_PLACE_TIMEOUT))
         result.update(restarted=True, waited=waited, started_at=readiness.started_at)

@@ -362,7 +362,7 @@ def test_secrets_have_no_diff(workspace: Workspace) -> None:
         ({"failed": True, "msg": "/configs is not a directory"}, AnsibleActionFail, "^/configs is not a directory$"),
         ({"failed": True, "msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": "sh: python3: not found\n"}, AnsibleActionFail, "python3: not found"),
         ({"failed": True, "module_stdout": "Traceback (most recent call last):\n  File x\nOSError: no space\n"}, AnsibleActionFail, "OSError: no space"),
-        ({"failed": True, "msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": ""}, AnsibleActionFail, "it printed nothing"),
+        ({"failed": True, "msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": ""}, AnsibleActionFail, "ended on the workspace without an answer"),
         ({"failed": True}, AnsibleActionFail, "gave no reason"),
         ({"unreachable": True, "msg": "the tunnel closed"}, AnsibleConnectionFailure, "the tunnel closed"),
         ({"result": None}, AnsibleActionFail, "an answer that cannot be trusted"),

@@ -28,7 +28,8 @@ def test_unreachable_stays_unreachable() -> None:
         ({"failed": True}, "gave no reason"),
         ({"result": "text"}, "gave no reason"),
         ({"failed": True, "msg": "MODULE FAILURE\nSee stdout", "module_stdout": "", "module_stderr": "sh: python3: not found\n"}, "(sh: python3: not found)"),
-        ({"failed": True, "module_stdout": "\n"}, "it printed nothing"),
+        ({"failed": True, "module_stdout": "\n"}, "ended on the workspace without an answer"),
+        ({"failed": True, "module_stdout": "Traceback (most recent call last):\n  File x\nOSError: no space\n"}, "(OSError: no space)"),
         ({"failed": True, "module_stderr": "x" * 5000}, "it needs Python 3.8"),
     ],
 )

@@ -176,7 +176,8 @@ def _may_be_text(change: _FileChange) -> bool:
 
 def _file_diff(change: _FileChange, before: str | None, after: str | None) -> dict[str, str]:
     header = f"plugins/{change.plan.name}/{printable(change.path)}"
-    if before is None or after is None:
+    # An empty file that comes or goes has no line to show.
+    if before is None or after is None or before == after:
         before, after = _in_words(change.before), _in_words(change.after)
     return {
         "before_header": header if change.before is not None else f"{header} (absent)",

@@ -69,6 +69,15 @@ def test_each_kind_of_drift_is_named_and_repaired(
     assert ansible(AUDIT, limit=workspace, variables=installed).ok().result("molecule_plugin", workspace)["drift"] == []
 
 
+def test_a_file_cannot_be_named_so_that_the_audit_lists_something_else(
+    lab: Lab, ansible: Callable[..., Run], workspace: str, installed: dict[str, object]
+) -> None:
+    lab.write_file(workspace, f"{LIVE}/rules/x\n{workspace} no drift", "planted\n")
+    run = ansible(AUDIT, limit=workspace, variables=installed).ok()
+    [lines] = [result["msg"] for result in run.results("debug", workspace) if isinstance(result["msg"], list)]
+    assert lines == [f"{workspace} {PLUGIN} extra rules/x\n{workspace} no drift"]
+
+
 @both_tiers
 def test_diff_shows_text_line_by_line(lab: Lab, ansible: Callable[..., Run], workspace: str, installed: dict[str, object]) -> None:
     tamper(lab, workspace, "modified")

@@ -61,6 +61,13 @@ def test_a_file_that_vanished_meanwhile_is_described(tmp_path: Path) -> None:
     assert diff["before"].startswith("(not shown) file of 4 bytes")
 
 
+def test_an_empty_file_that_is_too_much_is_described(tmp_path: Path) -> None:
+    report = DiffReport([_plan(tmp_path, {**NEW, "empty": b""})], 1000)
+    [diff] = report.render({("ecc", "empty"): ""})
+    assert diff["after_header"] == "plugins/ecc/empty (absent)"
+    assert diff["before"].startswith("(not shown) file of 0 bytes") and diff["after"] == ""
+
+
 def test_an_installation_shows_what_comes(tmp_path: Path) -> None:
     report = DiffReport([_plan(tmp_path, None)], 0)
     assert report.wanted_texts() == []

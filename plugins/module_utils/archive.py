@@ -13,7 +13,7 @@ import os
 import posixpath
 import tarfile
 import zlib
-from typing import BinaryIO, Iterator
+from typing import BinaryIO, Callable, Iterator
 
 from . import safe_files
 from .errors import WorkspaceError
@@ -25,13 +25,22 @@ _OVERHEAD_PER_ENTRY = 4096
 _OVERHEAD = 64 * 1024
 
 
-def unpack(stream: BinaryIO, directory_fd: int, *, owner: Owner | None = None, limits: Limits = DEFAULT_LIMITS, label: str = "the bundle") -> None:
+def unpack(
+    stream: BinaryIO,
+    directory_fd: int,
+    *,
+    owner: Owner | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    label: str = "the bundle",
+    select: Callable[[str], bool] = lambda _path: True,
+) -> None:
     """Create the members of the gzipped tar ``stream`` in the empty directory ``directory_fd``, with normalised modes and the given owner.
 
+    Of the members only those are created whose paths ``select`` accepts; it must accept the directories that they lie in as well.
     The root directory itself gets mode 0755 and the owner too. Raises :class:`WorkspaceError` for a bundle that is refused or damaged, and
     :class:`OSError` with the member's path as ``filename`` when the file system fails; what was created until then stays for the caller to remove.
     """
-    _Unpacker(directory_fd, owner, limits, label).unpack(stream)
+    _Unpacker(directory_fd, owner, limits, label, select).unpack(stream)
 
 
 class _CappedReader:
@@ -53,11 +62,12 @@ class _CappedReader:
 class _Unpacker:
     """One bundle on its way into one directory."""
 
-    def __init__(self, directory_fd: int, owner: Owner | None, limits: Limits, label: str) -> None:
+    def __init__(self, directory_fd: int, owner: Owner | None, limits: Limits, label: str, select: Callable[[str], bool]) -> None:
         self._root_fd = directory_fd
         self._owner = owner
         self._limits = limits
         self._label = label
+        self._select = select
         self._seen: set[str] = set()
         self._directories: set[str] = {""}
         self._bytes = 0
@@ -83,6 +93,8 @@ class _Unpacker:
         self._seen.add(path)
         if len(self._seen) > self._limits.max_entries:
             raise WorkspaceError(f"{self._label} holds more than {self._limits.max_entries} files and directories: nothing of it was installed")
+        if not self._select(path):
+            return
         if member.isdir():
             with self._parent_of(path) as parent:
                 self._make_directory(parent.fd, parent.name, path)

@@ -44,6 +44,14 @@ class Report:
         if entry not in self.kept:
             self.kept.append(entry)
 
+    def merge_versions(self, parts: Sequence[Report]) -> None:
+        """Add the reports about several versions of one plugin: what is not one version's and is removed as another one's is not kept."""
+        for part in parts:
+            self.removed += [label for label in part.removed if label not in self.removed]
+        for part in parts:
+            removed_otherwise = {label for other in parts if other is not part for label in other.removed}
+            self.kept += [entry for entry in part.kept if entry["path"] not in removed_otherwise and entry not in self.kept]
+
     def as_data(self) -> Dict[str, Any]:
         """Return the result as plain data."""
         return {"removed": self.removed, "kept": self.kept}

@@ -5,9 +5,10 @@
 
 At every start the adapter appends the plugin's rules and fragments to ``CLAUDE.md``, copies skills, hooks and commands, and merges
 ``settings-fragment.json`` into ``.claude/settings.json`` (the platform's ``plugins_registry/builtins.py``). Nothing on the platform ever
-removes that: an upgrade keeps the old rules and skills, an uninstall leaves all of it active. We remove, found from the old plugin
-tree itself, what equals what that tree would have placed. What a person changed since, and what another live plugin places too, stays
-and is reported. An upgrade removes *all* of the old version, also what the new one places again: the adapter skips what it finds.
+removes that: an upgrade keeps the old rules and skills, an uninstall leaves all of it active. We remove what equals what the old plugin
+tree would have placed, and what the tree that we had installed would have: the live tree may have been changed after the runtime placed it.
+What a person changed since, and what another live plugin places too, stays and is reported. An upgrade removes *all* of the old version,
+also what the new one places again: the adapter skips what it finds.
 
 What a plugin's own adapter or its ``setup.sh`` did is unknown to us and stays.
 """
@@ -26,26 +27,38 @@ MEMORY_FILE = "CLAUDE.md"
 CLAUDE_DIRECTORY = ".claude"
 SETTINGS_FILE = "settings.json"
 FRAGMENT_FILE = "settings-fragment.json"
+_SOURCE_DIRECTORIES = frozenset(["rules", "skills", "hooks", "commands"])
 MAX_TEXT_BYTES = 8 * 1024 * 1024
 _ATTEMPTS = 3
+
+# Header line in ``CLAUDE.md`` -> (opened directory, file name) of its text.
+_TextSources = Dict[str, Tuple[int, str]]
 
 # Given the bytes of a file, the bytes to put there (None: remove the file), or the same bytes for "nothing to do", and what to report.
 _Rewrite = Callable[[bytes], Tuple[Optional[bytes], List[str], List[Tuple[str, str]]]]
 
 
+def is_source(path: str) -> bool:
+    """Tell whether the adapter may place something of the file or directory at ``path`` in a plugin tree."""
+    top, separator, _rest = path.partition("/")
+    return top in _SOURCE_DIRECTORIES or (not separator and (path == FRAGMENT_FILE or placed_text.is_fragment(path)))
+
+
 def find_and_remove(
     config_fd: int,
-    old_plugin_fd: int,
+    old_plugin_fd: Optional[int],
     plugin_name: str,
     claude_directories: Sequence[str],
     staging_fd: Optional[int],
     *,
+    installed_plugin_fd: Optional[int] = None,
     other_plugin_fds: Optional[Mapping[str, int]] = None,
     dry_run: bool = False,
 ) -> Dict[str, Any]:
     """Remove from the config dir what the adapter placed from the old plugin tree; leave and report what was changed since.
 
-    * ``config_fd``: the config dir, opened as a directory; ``old_plugin_fd``: the old plugin tree, wherever it lies now.
+    * ``config_fd``: the config dir, opened as a directory; ``old_plugin_fd``: the old plugin tree, wherever it lies now, if there is one.
+    * ``installed_plugin_fd``: that plugin as it was installed (what :func:`is_source` selects of it suffices), if that is known.
     * ``claude_directories``: what ``${CLAUDE_DIR}`` may have been replaced by, for example ``["/configs/.claude"]``.
     * ``staging_fd``: a directory of ours on the same file system as the config dir; may be None only with ``dry_run``.
     * ``other_plugin_fds``: name -> directory of every *other* live plugin; what one of them places identically is kept.
@@ -68,12 +81,16 @@ def find_and_remove(
     if staging_fd is None and not dry_run:
         raise ValueError("staging_fd is needed unless dry_run is set")
     writable_fd = -1 if staging_fd is None else staging_fd  # a dry run never gets to use it
+    versions = [version for version in (installed_plugin_fd, old_plugin_fd) if version is not None]
     report = Report(dry_run)
     others = {name: other_fd for name, other_fd in (other_plugin_fds or {}).items() if name != plugin_name}
     try:
-        _remove_from_claude_directory(config_fd, old_plugin_fd, claude_directories, writable_fd, others, report)
-        placed_files.remove_skills(config_fd, old_plugin_fd, others, report)
-        _remove_texts(config_fd, old_plugin_fd, plugin_name, writable_fd, others, report)
+        _remove_from_claude_directory(config_fd, versions, claude_directories, writable_fd, others, report)
+        parts = [Report(dry_run) for _version in versions]
+        for version, part in zip(versions, parts):
+            placed_files.remove_skills(config_fd, version, others, part)
+        report.merge_versions(parts)
+        _remove_texts(config_fd, versions, plugin_name, writable_fd, others, report)
     except OSError as error:
         raise WorkspaceError(
             f"what the runtime placed of plugin {plugin_name} could not be removed completely ({error.strerror}): "
@@ -83,28 +100,31 @@ def find_and_remove(
 
 
 def _remove_from_claude_directory(
-    config_fd: int, plugin_fd: int, claude_directories: Sequence[str], staging_fd: int, others: Mapping[str, int], report: Report
+    config_fd: int, versions: Sequence[int], claude_directories: Sequence[str], staging_fd: int, others: Mapping[str, int], report: Report
 ) -> None:
     with placed_files.Directories() as directories:
         try:
             claude_fd = directories.open(config_fd, CLAUDE_DIRECTORY, CLAUDE_DIRECTORY)
         except LeaveAlone as reason:
-            if any(files.exists(plugin_fd, name) for name in ("hooks", "commands", FRAGMENT_FILE)):
+            if any(files.exists(version, name) for version in versions for name in ("hooks", "commands", FRAGMENT_FILE)):
                 report.keep(CLAUDE_DIRECTORY, str(reason))
             return
         if claude_fd is None:
             return
-        _remove_settings(claude_fd, plugin_fd, claude_directories, staging_fd, others, report)
-        placed_files.remove_copies(claude_fd, plugin_fd, "hooks", lambda _name: True, others, report)
-        placed_files.remove_copies(claude_fd, plugin_fd, "commands", placed_text.is_markdown, others, report)
+        _remove_settings(claude_fd, versions, claude_directories, staging_fd, others, report)
+        parts = [Report(report.dry_run) for _version in versions]
+        for version, part in zip(versions, parts):
+            placed_files.remove_copies(claude_fd, version, "hooks", lambda _name: True, others, part)
+            placed_files.remove_copies(claude_fd, version, "commands", placed_text.is_markdown, others, part)
+        report.merge_versions(parts)
     placed_files.remove_container(config_fd, CLAUDE_DIRECTORY, CLAUDE_DIRECTORY, report)
 
 
 def _remove_settings(
-    claude_fd: int, plugin_fd: int, claude_directories: Sequence[str], staging_fd: int, others: Mapping[str, int], report: Report
+    claude_fd: int, versions: Sequence[int], claude_directories: Sequence[str], staging_fd: int, others: Mapping[str, int], report: Report
 ) -> None:
-    fragment = _fragment(plugin_fd, "the plugin's")
-    if fragment is None:
+    fragments = [fragment for fragment in (_fragment(version, "the plugin's") for version in versions) if fragment is not None]
+    if not fragments:
         return
     found = {name: _fragment(other_fd, f"plugin {name}'s") for name, other_fd in others.items()}
     other_fragments = {name: other for name, other in found.items() if other is not None}
@@ -112,17 +132,24 @@ def _remove_settings(
     def rewrite(content: bytes) -> Tuple[Optional[bytes], List[str], List[Tuple[str, str]]]:
         try:
             settings, style = placed_settings.parse(content.decode("utf-8"))
-            removal = placed_settings.remove_fragment(settings, fragment, claude_directories, other_fragments)
-            if removal.settings == settings:
-                return content, removal.removed, removal.kept
-            new_content = placed_settings.serialise(removal.settings, style) if removal.settings else None
+            remaining = settings
+            removed: List[str] = []
+            kept: List[Tuple[str, str]] = []
+            for fragment in fragments:
+                removal = placed_settings.remove_fragment(remaining, fragment, claude_directories, other_fragments)
+                remaining = removal.settings
+                removed += removal.removed
+                kept = [entry for entry in kept if entry[0] not in removal.removed] + removal.kept
+            if remaining == settings:
+                return content, removed, kept
+            new_content = placed_settings.serialise(remaining, style) if remaining else None
         except UnicodeDecodeError as error:
             raise LeaveAlone("is not UTF-8 text") from error
         except RecursionError as error:
             raise LeaveAlone("is nested too deeply") from error
         except placed_settings.UnusableSettings as error:
             raise LeaveAlone(str(error)) from error
-        return new_content, removal.removed, removal.kept
+        return new_content, removed, kept
 
     _rewrite_file(claude_fd, SETTINGS_FILE, f"{CLAUDE_DIRECTORY}/{SETTINGS_FILE}", rewrite, staging_fd, report, expected=True)
 
@@ -137,33 +164,45 @@ def _fragment(plugin_fd: int, whose: str) -> Optional[Dict[str, Any]]:
 
 
 def _remove_texts(
-    config_fd: int, plugin_fd: int, plugin_name: str, staging_fd: int, others: Mapping[str, int], report: Report
+    config_fd: int, versions: Sequence[int], plugin_name: str, staging_fd: int, others: Mapping[str, int], report: Report
 ) -> None:
     with placed_files.Directories() as directories:
-        own_sources = _text_sources(directories, plugin_fd, plugin_name)
-        sources = dict(own_sources)
+        own_sources = [_text_sources(directories, version, plugin_name) for version in versions]
+        other_sources: _TextSources = {}
         for name, other_fd in others.items():
-            sources.update(_text_sources(directories, other_fd, name))
-
-        def content_of(header: str) -> Optional[str]:
-            source = sources.get(header)
-            try:
-                opened = None if source is None else files.read_file(source[0], source[1], f"the plugin's file {source[1]}", MAX_TEXT_BYTES)
-            except LeaveAlone:
-                return None
-            return None if opened is None else opened.content.decode("utf-8", "surrogateescape")
+            other_sources.update(_text_sources(directories, other_fd, name))
+        known_headers = frozenset(header for own in own_sources for header in own)
 
         def rewrite(content: bytes) -> Tuple[Optional[bytes], List[str], List[Tuple[str, str]]]:
             if b"\0" in content:
                 raise LeaveAlone("is a binary file")
-            cut = placed_text.cut_blocks(content.decode("utf-8", "surrogateescape"), plugin_name, content_of)
-            removed = ["{} {}".format(*placed_text.split_header(header)) for header in cut.removed]
-            kept = [("", _why_kept(header, header in own_sources)) for header in cut.changed]
-            if removed and not cut.text.strip():
-                return None, removed, kept
-            return cut.text.encode("utf-8", "surrogateescape"), removed, kept
+            text = content.decode("utf-8", "surrogateescape")
+            removed: List[str] = []
+            changed: List[str] = []
+            for own in own_sources:
+                text, cut, changed = placed_text.cut_blocks(text, plugin_name, _content_of({**own, **other_sources}))
+                removed += cut
+            entries = ["{} {}".format(*placed_text.split_header(header)) for header in removed]
+            kept = [("", _why_kept(header, header in known_headers)) for header in changed]
+            if removed and not text.strip():
+                return None, entries, kept
+            return text.encode("utf-8", "surrogateescape"), entries, kept
 
-        _rewrite_file(config_fd, MEMORY_FILE, MEMORY_FILE, rewrite, staging_fd, report, expected=bool(own_sources))
+        _rewrite_file(config_fd, MEMORY_FILE, MEMORY_FILE, rewrite, staging_fd, report, expected=bool(known_headers))
+
+
+def _content_of(sources: _TextSources) -> Callable[[str], Optional[str]]:
+    """Return the function that reads the file behind a header line; None when there is no such file that the adapter could have read."""
+
+    def content_of(header: str) -> Optional[str]:
+        source = sources.get(header)
+        try:
+            opened = None if source is None else files.read_file(source[0], source[1], f"the plugin's file {source[1]}", MAX_TEXT_BYTES)
+        except LeaveAlone:
+            return None
+        return None if opened is None else opened.content.decode("utf-8", "surrogateescape")
+
+    return content_of
 
 
 def _why_kept(header: str, has_source: bool) -> str:
@@ -172,9 +211,9 @@ def _why_kept(header: str, has_source: bool) -> str:
     return f"the text below '{header}' was {CHANGED} (the runtime adds a plugin's text only where its first header is missing)"
 
 
-def _text_sources(directories: placed_files.Directories, plugin_fd: int, plugin_name: str) -> Dict[str, Tuple[int, str]]:
-    """Return header line -> (directory, file name) for each rule and fragment of the plugin."""
-    sources: Dict[str, Tuple[int, str]] = {}
+def _text_sources(directories: placed_files.Directories, plugin_fd: int, plugin_name: str) -> _TextSources:
+    """Return the source of each rule and fragment of the plugin."""
+    sources: _TextSources = {}
     try:
         rules_fd = directories.open(plugin_fd, "rules", "the plugin's directory rules")
     except LeaveAlone:

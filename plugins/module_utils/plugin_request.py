@@ -39,10 +39,10 @@ import json
 import os
 from typing import Any, Callable, Mapping, Sequence
 
-from . import directory_files, placements, plugin_store, receipts, safe_files
+from . import directory_files, placements, plugin_store, receipts
 from .errors import InvalidInputError, WorkspaceError
 from .names import PLUGIN_NAME, validate_config_dir, validate_plugin_name
-from .plugin_slot import leftovers, open_other_plugins
+from .plugin_slot import leftovers, open_other_plugins, open_plugin
 from .plugin_tree import DEFAULT_LIMITS, Entries, Limits, Owner, ScanResult, observe, printable, tree_digest
 from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_reading, open_for_writing
 from .workspace_lock import writer_lock
@@ -182,7 +182,7 @@ def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: 
     if directories.plugins_fd is not None:
         live = observe(directories.plugins_fd, name, owner=request.owner, limits=request.live_limits, label=directories.plugin_label(name))
     digest = tree_digest(live.entries) if live else None
-    differs = live is not None and (digest != wanted or bool(live.wrong_owner))
+    differs = digest != wanted or bool(live and live.wrong_owner)
     return {
         "exists": live is not None,
         "digest": digest,
@@ -195,18 +195,22 @@ def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: 
 
 
 def _predict_placements(request: _Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any] | None:
-    """What changing the plugin would make of the live version's placements."""
-    plugins_fd = directories.plugins_fd
-    if plugins_fd is None or not directory_files.is_directory(plugins_fd, name):
-        return {"removed": [], "kept": []}
+    """What changing the plugin would make of the present version's placements; None when no version is known."""
     with contextlib.ExitStack() as stack:
-        live_fd = safe_files.open_subdirectory(plugins_fd, name)
-        stack.callback(os.close, live_fd)
-        others = open_other_plugins(plugins_fd, name, stack)
-        found = placements.find_and_remove(
-            directories.config_fd, live_fd, name, request.claude_directories, None, other_plugin_fds=others, dry_run=True
+        live_fd = open_plugin(directories.plugins_fd, name, stack)
+        installed_fd = open_plugin(directories.installed_fd, name, stack)
+        if live_fd is None and installed_fd is None:
+            return None
+        return placements.find_and_remove(
+            directories.config_fd,
+            live_fd,
+            name,
+            request.claude_directories,
+            None,
+            installed_plugin_fd=installed_fd,
+            other_plugin_fds=open_other_plugins(directories.plugins_fd, name, stack) if directories.plugins_fd is not None else {},
+            dry_run=True,
         )
-        return {"removed": list(found["removed"]), "kept": list(found["kept"])}
 
 
 def _read(request: _Request) -> dict[str, Any]:

@@ -6,10 +6,11 @@
 A *slot* is the directory ``.molecule_ai/staging/<plugin>/``. In it lie, each for a time:
 
 * ``new``: the new tree, unpacked, verified, with owner and modes, on the disk;
+* ``installed``: of the new tree, what is going to be the plugin's directory in ``installed``, for the next change's placements;
 * ``receipt.json``: the receipt that is going to be the plugin's;
 * ``journal.json``: the intent. It is written when everything above is complete, and removed first when the slot is given up or done;
 * ``old``: the tree (or whatever else was there) that was live before;
-* ``trash``: the version that was in ``previous`` before.
+* ``trash``: what is replaced for good, for example the version that was in ``previous`` before.
 
 The life of a slot, and what :meth:`Slot.settle` does with one that it finds (``L`` is the live name, ``new*`` the verified tree, told by its
 digest and owners from an old tree that an exchange has put at ``new``):
@@ -45,6 +46,7 @@ _JOURNAL = "journal.json"
 _RECEIPT = "receipt.json"
 _NEW = "new"
 _OLD = "old"
+_INSTALLED = "installed"
 _TRASH = "trash"
 _JOURNAL_VERSION = 1
 _MAX_JOURNAL_BYTES = 64 * 1024
@@ -85,6 +87,10 @@ class Slot:
     def make_new_tree(self) -> int:
         """Create the directory for the new tree and open it; the caller closes it."""
         return safe_files.make_subdirectory(self.fd, _NEW)
+
+    def make_installed_tree(self) -> int:
+        """Create the directory for what the runtime places something of in the new tree, and open it; the caller closes it."""
+        return safe_files.make_subdirectory(self.fd, _INSTALLED)
 
     def commit(self, intent: Intent, receipt: receipts.Receipt) -> dict[str, Any]:
         """Make the change and return what became of the old version's placements (``{"removed", "kept"}``).
@@ -157,15 +163,14 @@ class Slot:
         if not safe_files.exists(self.fd, _OLD):
             safe_files.rename(self.fd, _NEW, self.fd, _OLD)
         else:
-            if safe_files.exists(self._plugins_fd, self.name):
-                safe_files.remove_tree(self.fd, _TRASH)
-                safe_files.rename(self._plugins_fd, self.name, self.fd, _TRASH)
+            self._throw_away(self._plugins_fd)
             safe_files.rename_to_absent(self.fd, _NEW, self._plugins_fd, self.name)
         os.fsync(self._plugins_fd)
         os.fsync(self.fd)
 
     def _finish(self, intent: Intent) -> dict[str, Any]:
         removed = self._remove_placements(intent)
+        self._replace_installed(intent)
         if safe_files.exists(self.fd, _RECEIPT):
             receipts_fd = _required(self._directories.receipts_fd)
             safe_files.rename(self.fd, _RECEIPT, receipts_fd, receipts.file_name(self.name))
@@ -175,31 +180,42 @@ class Slot:
         return removed
 
     def _remove_placements(self, intent: Intent) -> dict[str, Any]:
-        if not directory_files.is_directory(self.fd, _OLD):
-            return {"removed": [], "kept": []}
-        old_fd = safe_files.open_subdirectory(self.fd, _OLD)
-        try:
-            with contextlib.ExitStack() as stack:
-                return placements.find_and_remove(
-                    self._directories.config_fd,
-                    old_fd,
-                    self.name,
-                    intent.claude_directories,
-                    self.fd,
-                    other_plugin_fds=open_other_plugins(self._plugins_fd, self.name, stack),
-                )
-        finally:
-            os.close(old_fd)
+        # Once the new version's copy has left the slot, what lies in "installed" is no old version any more.
+        knows_old_version = intent.digest is None or safe_files.exists(self.fd, _INSTALLED)
+        with contextlib.ExitStack() as stack:
+            return placements.find_and_remove(
+                self._directories.config_fd,
+                open_plugin(self.fd, _OLD, stack),
+                self.name,
+                intent.claude_directories,
+                self.fd,
+                installed_plugin_fd=open_plugin(self._directories.installed_fd, self.name, stack) if knows_old_version else None,
+                other_plugin_fds=open_other_plugins(self._plugins_fd, self.name, stack),
+            )
+
+    def _replace_installed(self, intent: Intent) -> None:
+        """Before ``old`` leaves the slot, because without it a removal counts as finished."""
+        installed_fd = _required(self._directories.installed_fd)
+        is_new = safe_files.exists(self.fd, _INSTALLED)
+        if intent.digest is None or is_new:
+            self._throw_away(installed_fd)
+        if is_new:
+            safe_files.rename(self.fd, _INSTALLED, installed_fd, self.name)
+        os.fsync(installed_fd)
 
     def _keep_as_previous(self) -> None:
         if not safe_files.exists(self.fd, _OLD):
             return
         previous_fd = _required(self._directories.previous_fd)
-        if safe_files.exists(previous_fd, self.name):
-            safe_files.remove_tree(self.fd, _TRASH)
-            safe_files.rename(previous_fd, self.name, self.fd, _TRASH)
+        self._throw_away(previous_fd)
         safe_files.rename(self.fd, _OLD, previous_fd, self.name)
         os.fsync(previous_fd)
+
+    def _throw_away(self, directory_fd: int) -> None:
+        """Take whatever has the plugin's name in that directory into the slot, with which it is removed."""
+        if safe_files.exists(directory_fd, self.name):
+            safe_files.remove_tree(self.fd, _TRASH)
+            safe_files.rename(directory_fd, self.name, self.fd, _TRASH)
 
     def _failure(self, error: OSError) -> WorkspaceError:
         """Give up, unless live was touched already, and say which of the two it is. What cannot be removed now is removed by the next run."""
@@ -241,15 +257,23 @@ class Slot:
             ) from error
 
 
+def open_plugin(parent_fd: int | None, name: str, stack: contextlib.ExitStack) -> int | None:
+    """Open the directory ``name``, if it is one; ``stack`` closes it. Raises :class:`OSError`."""
+    if parent_fd is None or not directory_files.is_directory(parent_fd, name):
+        return None
+    plugin_fd = safe_files.open_subdirectory(parent_fd, name)
+    stack.callback(os.close, plugin_fd)
+    return plugin_fd
+
+
 def open_other_plugins(plugins_fd: int, name: str, stack: contextlib.ExitStack) -> dict[str, int]:
     """Open every live plugin directory but ``name``; ``stack`` closes them. Raises :class:`OSError`."""
     opened: dict[str, int] = {}
     for other in sorted(os.listdir(plugins_fd)):
-        if other == name or not directory_files.is_directory(plugins_fd, other):
-            continue
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            opened[other] = safe_files.open_subdirectory(plugins_fd, other)
-            stack.callback(os.close, opened[other])
+            other_fd = open_plugin(plugins_fd, other, stack) if other != name else None
+            if other_fd is not None:
+                opened[other] = other_fd
     return opened
 
 

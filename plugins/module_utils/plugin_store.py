@@ -16,7 +16,7 @@ import tarfile
 import time
 from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
 
-from . import archive, directory_files, receipts, safe_files
+from . import archive, directory_files, placements, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
 from .names import PLUGIN_NAME
 from .plugin_slot import Intent, Slot, leftovers
@@ -166,11 +166,20 @@ def _stage(slots: _Slots, changes: Sequence[Change], shipment: str | None, setti
             stream = tar.extractfile(member)
             if stream is None:
                 raise WorkspaceError(f"{label} is not a file in the shipment: run again")
-            new_fd = slots.get(change.name).make_new_tree()
-            try:
+            slot = slots.get(change.name)
+            with _closing(slot.make_new_tree()) as new_fd:
                 _unpack_and_verify(stream, new_fd, change, settings, label)
-            finally:
-                os.close(new_fd)
+            stream.seek(0)
+            with _closing(slot.make_installed_tree()) as installed_fd:
+                archive.unpack(stream, installed_fd, limits=settings.limits, label=label, select=placements.is_source)
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _unpack_and_verify(stream: BinaryIO, new_fd: int, change: Change, settings: Settings, label: str) -> None:

@@ -4,7 +4,11 @@
 """The directories that the workspace half works in, opened so that nobody can lead it elsewhere.
 
 Everything below the config dir belongs to the agent, which is not trusted. ``plugins`` must be a real directory. ``.molecule_ai`` must be a
-real directory that belongs to us and that nobody else can enter; what lies in it is ours alone.
+real directory that belongs to us and that nobody else can enter; what lies in it is ours alone:
+
+* ``receipts``: what was recorded about each install or removal; ``lock``: one writer per workspace;
+* ``staging``: changes on their way, see ``plugin_slot``; ``previous``: the version of each plugin that was replaced or removed last;
+* ``installed``: of each plugin, as it was installed, the files that the runtime places something of (see ``placements``).
 """
 from __future__ import annotations
 
@@ -31,6 +35,7 @@ class WorkspaceDirectories:
         self.receipts_fd: int | None = None
         self.staging_fd: int | None = None
         self.previous_fd: int | None = None
+        self.installed_fd: int | None = None
 
     def __enter__(self) -> WorkspaceDirectories:
         return self
@@ -40,7 +45,7 @@ class WorkspaceDirectories:
 
     def close(self) -> None:
         """Close all descriptors."""
-        for descriptor in (self.previous_fd, self.staging_fd, self.receipts_fd, self.state_fd, self.plugins_fd, self.config_fd):
+        for descriptor in (self.installed_fd, self.previous_fd, self.staging_fd, self.receipts_fd, self.state_fd, self.plugins_fd, self.config_fd):
             if descriptor is not None and descriptor >= 0:
                 os.close(descriptor)
 
@@ -60,6 +65,7 @@ def open_for_reading(config_dir: str) -> WorkspaceDirectories:
             directories.receipts_fd = _open_inner(directories, "receipts")
             directories.staging_fd = _open_inner(directories, "staging")
             directories.previous_fd = _open_inner(directories, "previous")
+            directories.installed_fd = _open_inner(directories, "installed")
     except BaseException:
         directories.close()
         raise
@@ -82,6 +88,7 @@ def open_for_writing(config_dir: str, owner: Owner) -> WorkspaceDirectories:
         directories.receipts_fd = safe_files.make_subdirectory(directories.state_fd, "receipts")
         directories.staging_fd = safe_files.make_subdirectory(directories.state_fd, "staging")
         directories.previous_fd = safe_files.make_subdirectory(directories.state_fd, "previous")
+        directories.installed_fd = safe_files.make_subdirectory(directories.state_fd, "installed")
         if not safe_files.exists(directories.config_fd, PLUGINS):
             _create_plugins(directories.config_fd, directories.state_fd, owner)
         directories.plugins_fd = _open_plugins(directories)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import time
 
 import pytest
@@ -294,6 +295,74 @@ def test_the_old_versions_placements_go_and_what_was_changed_stays(workspace, wa
     assert not (workspace.config / "skills" / "helper" / "SKILL.md").exists()
     assert (workspace.config / ".claude" / "hooks" / "check.sh").read_bytes() == b"changed by hand"
     assert [kept["path"] for kept in result["kept"]] == [".claude/hooks/check.sh"]
+
+
+COMPLETE = dict(
+    CHANGING,
+    **{
+        "GUIDE.md": b"# Guide\n",
+        "commands/go.md": b"go\n",
+        "settings-fragment.json": json.dumps(
+            {
+                "model": "a",
+                "hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [{"type": "command", "command": "${CLAUDE_DIR}/hooks/check.sh"}]}]},
+            }
+        ).encode(),
+    },
+)
+
+
+def tamper(workspace: Workspace) -> None:
+    """Change, remove and add what the runtime places something of, in the live plugin."""
+    live = workspace.plugins / "ecc"
+    for path in ("rules/one.md", "hooks/check.sh", "commands/go.md"):
+        (live / path).write_bytes(b"changed in the live plugin\n")
+    (live / "skills" / "helper" / "extra.md").write_bytes(b"added to the live plugin\n")
+    for path in ("GUIDE.md", "skills/helper/SKILL.md", "settings-fragment.json"):
+        (live / path).unlink()
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["not restarted since", "restarted since"])
+@pytest.mark.parametrize("vanished", [False, True], ids=["live plugin tampered with", "live plugin deleted"])
+@pytest.mark.parametrize("wanted", [COMPLETE, V2, None], ids=["repair", "upgrade", "removal"])
+def test_what_was_placed_of_the_installed_version_goes_whatever_became_of_the_live_one(workspace, wanted, vanished, restarted):
+    if vanished and wanted is None:
+        pytest.skip("there is no plugin to remove any more")
+    (workspace.config / "CLAUDE.md").write_bytes(b"my own line\n")
+    workspace.apply({"ecc": COMPLETE})
+    adapter = Adapter(workspace.config, str(workspace.config / ".claude"))
+    adapter.start()
+    if vanished:
+        shutil.rmtree(workspace.plugins / "ecc")
+    else:
+        tamper(workspace)
+    if restarted:
+        adapter.start()
+    predicted = workspace.inspect({"ecc": wanted})["plugins"]["ecc"]["placements"]
+    result = workspace.apply({"ecc": wanted})["plugins"]["ecc"]
+    assert {"removed": result["removed_placements"], "kept": result["kept"]} == predicted
+    assert result["kept"] == [] and "CLAUDE.md: rule one.md" in result["removed_placements"]
+    left = sorted(str(path.relative_to(workspace.config)) for path in workspace.config.rglob("*") if path.is_file())
+    assert [path for path in left if not path.startswith((".molecule_ai/", "plugins/"))] == ["CLAUDE.md"]
+    assert (workspace.config / "CLAUDE.md").read_bytes().strip() == b"my own line"
+
+
+def test_what_a_person_changed_in_a_placement_stays_though_the_installed_version_is_known(workspace):
+    workspace.apply({"ecc": COMPLETE})
+    Adapter(workspace.config, str(workspace.config / ".claude")).start()
+    tamper(workspace)
+    (workspace.config / ".claude" / "commands" / "go.md").write_bytes(b"changed where it was placed\n")
+    (workspace.config / ".claude" / "settings.json").write_bytes(b'{"model": "b"}')
+    result = workspace.apply({"ecc": V2})["plugins"]["ecc"]
+    assert [kept["path"] for kept in result["kept"]] == [".claude/settings.json: model", ".claude/commands/go.md"]
+
+
+def test_only_what_the_runtime_places_something_of_is_kept_aside(installed):
+    kept = contents(installed.state / "installed" / "ecc")
+    assert sorted(kept) == [".", "rules", "rules/one.md", "skills", "skills/helper", "skills/helper/SKILL.md", "skills/helper/run.sh"]
+    assert kept["rules/one.md"][3] == V1["rules/one.md"]
+    installed.apply({"ecc": None})
+    assert os.listdir(installed.state / "installed") == []
 
 
 # Unmanaged ------------------------------------------------------------------------------------------------------------

@@ -24,11 +24,15 @@ _CHANGING = ("rename", "mkdir", "unlink", "rmdir", "write", "fsync", "fchown", "
 _MAX_STEPS = 600
 
 OLD = dict(V1, **{"rules/one.md": b"# One\n\nold rule\n", "skills/helper/SKILL.md": b"old helper\n"})
+# The same after somebody changed live files: what the runtime placed at its start is still of what was installed.
+TAMPERED = dict(OLD, **{"rules/one.md": b"tampered\n", "skills/helper/SKILL.md": b"tampered helper\n"})
 # name -> (what is live before, what is wanted)
 SCENARIOS: dict[str, tuple[dict[str, typing.Any], dict[str, typing.Any]]] = {
     "install": ({}, {"ecc": V2}),
     "upgrade": ({"ecc": OLD}, {"ecc": V2}),
     "removal": ({"ecc": OLD}, {"ecc": None}),
+    "upgrade of tampered": ({"ecc": TAMPERED}, {"ecc": V2}),
+    "removal of tampered": ({"ecc": TAMPERED}, {"ecc": None}),
     "several": ({"ecc": OLD, "gone": V1}, {"ecc": V2, "gone": None, "more": V1}),
 }
 
@@ -94,10 +98,13 @@ def one_of(before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, 
 def prepare(directory: pathlib.Path, before: typing.Mapping[str, typing.Any]) -> Workspace:
     directory.mkdir()
     workspace = Workspace(directory)
-    workspace.apply(before)
+    workspace.apply({name: OLD if tree is TAMPERED else tree for name, tree in before.items()})
     if before:
         Adapter(workspace.config, str(workspace.config / ".claude")).start()
     workspace.handle("confirm_restart", install_ids=workspace.handle("pending_restarts")["restart_pending"])
+    for name in (name for name, tree in before.items() if tree is TAMPERED):
+        for path in ("rules/one.md", "skills/helper/SKILL.md"):
+            (workspace.plugins / name / path).write_bytes(TAMPERED[path])
     return workspace
 
 
@@ -120,7 +127,8 @@ def assert_done(workspace: Workspace, before: typing.Mapping[str, typing.Any], w
             assert not (workspace.plugins / name).exists()
         if before.get(name):
             assert previous_digest(workspace, name) == digest_of(before[name]), "the old version is kept once"
-    assert sorted(os.listdir(workspace.state)) == ["lock", "previous", "receipts", "staging"]
+    assert sorted(os.listdir(workspace.state)) == ["installed", "lock", "previous", "receipts", "staging"]
+    assert sorted(os.listdir(workspace.state / "installed")) == sorted(name for name, tree in wanted.items() if tree)
     assert sorted(os.listdir(workspace.state / "receipts")) == sorted(name + ".json" for name in wanted)
     if before:
         assert not (workspace.config / "CLAUDE.md").exists() and not (workspace.config / "skills" / "helper").exists(), "the old placements are gone"
@@ -161,6 +169,8 @@ def fixture_file_system(request, monkeypatch) -> str:
         ("upgrade", kill, "exchange"),
         ("upgrade", kill, "two steps"),
         ("removal", kill, "exchange"),
+        ("upgrade of tampered", kill, "exchange"),
+        ("removal of tampered", kill, "exchange"),
         ("several", kill, "exchange"),
         ("install", disk_full, "exchange"),
         ("upgrade", disk_full, "exchange"),

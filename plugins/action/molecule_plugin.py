@@ -14,19 +14,20 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
-from ..plugin_utils import bundle, manifest, plugin_plan, remote_request, workspace_answer
+from ..plugin_utils import bundle, manifest, plugin_plan, task_data, workspace_answer
 from ..plugin_utils.drift_report import DiffReport, result_of
 from ..plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
 from ..plugin_utils.prepared_plugin import PreparedPlugin, prepare
 from ..plugin_utils.run_cache import RunCache, cache_key
 from ..plugin_utils.sources import SourceSettings, parse_source
-from ..plugin_utils.workspace_answer import Application, Inspection, plain
+from ..plugin_utils.task_data import plain
+from ..plugin_utils.workspace_answer import Application, Inspection
 
 _MODULE = "molecule_ai.workspace.molecule_plugin"
 _SHIPMENT = "shipment.tar"
@@ -60,16 +61,22 @@ class ActionModule(ActionBase):
     def _converge(self) -> dict[str, Any]:
         options = self._options()
         wanted = plugin_plan.wanted_plugins(options, [name for name, value in self._task.args.items() if value is not None])
-        target = plugin_plan.target_of(options, self._variable("workspace_backend"), {name: self._variable(name) for name in _TARGET_VARIABLES})
+        backend = task_data.backend_fact(self._task_vars, self._templar.template)
+        variables = {name: task_data.variable(name, self._task_vars, self._templar.template) for name in _TARGET_VARIABLES}
+        target = plugin_plan.target_of(options, backend, variables)
         prepared = self._prepare(wanted, options, target)
 
         recovered: tuple[str, ...] = ()
         plans, inspection = self._inspect(wanted, prepared, target, options["exclusive"])
-        must_recover = inspection.needs_recovery
-        if must_recover and not self._task.check_mode:
+        must_recover = bool(inspection.interrupted)
+        if must_recover and self._task.check_mode:
+            names = ", ".join(inspection.interrupted)
+            self._warnings.append(f"an interrupted run has left a change of {names}: a run without check mode finishes or discards it first")
+        elif must_recover:
             # Recovery may finish or take back an exchange, so what was observed before it is no precondition for anything.
             recovered = self._apply([], target)[0].recovered
             plans, inspection = self._inspect(wanted, prepared, target, options["exclusive"])
+        self._warnings += [observed.receipt_problem for observed in inspection.plugins.values() if observed.receipt_problem]
         to_do = [plan for plan in plans if plan.action != "none"]
         diff = self._diff(to_do, target) if self._task.diff and not self._task.no_log else []
 
@@ -86,10 +93,6 @@ class ActionModule(ActionBase):
         )
         checked: dict[str, Any] = plain(options)
         return checked
-
-    def _variable(self, name: str) -> object:
-        value = self._task_vars.get(name, (self._task_vars.get("ansible_facts") or {}).get(name))
-        return plain(self._templar.template(value)) if value is not None else None
 
     def _prepare(self, wanted: Sequence[WantedPlugin], options: Mapping[str, Any], target: Target) -> dict[str, PreparedPlugin]:
         """Return what is to be present, by name, fetched and verified: any bad input fails here, before the workspace is asked anything."""
@@ -186,12 +189,9 @@ class ActionModule(ActionBase):
     def _ask(self, request: dict[str, Any]) -> object:
         """Run the workspace half once; raise ``WorkspaceError`` with its sentence when it fails."""
         returned = self._execute_module(module_name=_MODULE, module_args={"_request": plain(request)}, task_vars=self._task_vars)
-        if returned.get("unreachable"):
-            raise AnsibleConnectionFailure(str(returned.get("msg") or "the workspace is unreachable"))
-        if returned.get("failed"):
-            raise WorkspaceError(remote_request.failure(returned))
+        result = task_data.result_of(returned)
         self._warnings += returned.get("warnings") or []
-        return plain(returned.get("result"))
+        return result
 
     def _job(self) -> dict[str, str]:
         """Say in the receipt who did it."""

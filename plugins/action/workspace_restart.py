@@ -12,8 +12,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
 from ..module_utils.errors import WorkspaceError
 from ..module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE
-from ..plugin_utils import remote_request, restart
-from ..plugin_utils.workspace_answer import plain
+from ..plugin_utils import restart, task_data
 
 
 class ActionModule(ActionBase):
@@ -27,26 +26,20 @@ class ActionModule(ActionBase):
         self._supports_async = False
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
-        backend = self._backend(task_vars)
-        self._take_engine_from(backend.get("connection") or {})
-        _validation, parameters = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE)
 
         def remote(request: dict[str, t.Any]) -> dict[str, t.Any]:
-            return remote_request.result_of(
+            return task_data.result_of(
                 self._execute_module(module_name="molecule_ai.workspace.workspace_restart", module_args={"_request": request}, task_vars=task_vars)
             )
 
         try:
-            result.update(restart.run(plain(parameters), backend, remote, self._task.check_mode))
+            backend = task_data.backend_fact(task_vars, self._templar.template)
+            self._take_engine_from(backend.get("connection") or {})
+            _validation, parameters = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE)
+            result.update(restart.run(task_data.plain(parameters), backend, remote, self._task.check_mode))
         except WorkspaceError as error:
             raise AnsibleActionFail(str(error)) from error
         return result
-
-    def _backend(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """The fact ``workspace_backend`` of this host, or nothing."""
-        fact = task_vars.get("workspace_backend") or (task_vars.get("ansible_facts") or {}).get("workspace_backend")
-        backend: dict[str, t.Any] = plain(self._templar.template(fact)) or {}
-        return backend
 
     def _take_engine_from(self, connection: dict[str, t.Any]) -> None:
         """The engine that the workspace was found on is the one that restarts it, unless the task names another."""

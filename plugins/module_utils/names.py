@@ -24,12 +24,14 @@ _SYSTEM_DIRECTORIES = frozenset(
 )
 
 
-def validate_plugin_name(name: object) -> str:
-    """Return ``name`` if it may name a plugin directory; raise :class:`InvalidInputError` otherwise.
+def is_plugin_name(name: str) -> bool:
+    """Tell whether ``name`` may name a plugin directory. The platform accepts ``.`` and then deletes all plugins, so we are stricter."""
+    return PLUGIN_NAME.fullmatch(name) is not None and ".." not in name
 
-    The platform accepts ``.`` and then deletes all plugins, so the pattern is stricter than the platform's.
-    """
-    if not isinstance(name, str) or not PLUGIN_NAME.fullmatch(name) or ".." in name:
+
+def validate_plugin_name(name: object) -> str:
+    """Return ``name`` if it may name a plugin directory; raise :class:`InvalidInputError` otherwise."""
+    if not isinstance(name, str) or not is_plugin_name(name):
         raise InvalidInputError(
             f"plugin name {name!r} is not allowed: use 1 to 128 characters of a-z, 0-9, '.', '_' and '-', "
             "starting with a letter or digit and without '..'"

@@ -14,10 +14,11 @@
 
     {"plugins": {name: {"exists": bool, "digest": str | None, "wrong_owner": [path], "entries": Entries | None, "receipt": receipt | None,
                         "receipt_problem": str | None, "placements": {"removed": [...], "kept": [...]} | None}},
-     "unmanaged": [name], "restart_pending": [name], "needs_recovery": bool, "interrupted": [name]}
+     "unmanaged": [name], "restart_pending": [name], "interrupted": [name]}
 
 ``entries`` are given for what differs; ``placements`` are what an upgrade or a removal would make of them. ``unmanaged`` holds whatever lies in
-the ``plugins`` directory and is not named in the request, be its name a plugin's or not.
+the ``plugins`` directory and is not named in the request, be its name a plugin's or not. ``interrupted`` are the changes that ``apply`` would settle
+first, even one without plugins: an earlier run has not finished them, or another one is making them right now.
 
 ``read`` (read-only, no lock): ``files``: ``[{"plugin", "path"}]``, ``max_bytes`` per file -> ``{"files": [{"plugin", "path", "text": str | None}]}``;
 None for what is gone, is no UTF-8 text, is no plain file or is larger.
@@ -41,7 +42,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 from . import directory_files, placements, plugin_store, receipts
 from .errors import InvalidInputError, WorkspaceError
-from .names import PLUGIN_NAME, validate_config_dir, validate_plugin_name
+from .names import is_plugin_name, validate_config_dir, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
 from .plugin_tree import DEFAULT_LIMITS, Entries, Limits, Owner, ScanResult, observe, printable, tree_digest
 from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_reading, open_for_writing
@@ -165,14 +166,12 @@ def _inspect(request: _Request) -> dict[str, Any]:
         found = sorted(os.listdir(directories.plugins_fd)) if directories.plugins_fd is not None else []
         unmanaged = [name for name in found if name not in wanted]
         if exclusive:
-            wanted.update({name: None for name in unmanaged if PLUGIN_NAME.fullmatch(name) and ".." not in name})
-        interrupted = leftovers(directories.staging_fd)
+            wanted.update({name: None for name in unmanaged if is_plugin_name(name)})
         return {
             "plugins": {name: _inspect_plugin(request, directories, name, digest) for name, digest in wanted.items()},
             "unmanaged": [printable(name) for name in unmanaged],
             "restart_pending": sorted(_pending(directories)),
-            "needs_recovery": bool(interrupted),
-            "interrupted": [printable(name) for name in interrupted],
+            "interrupted": [printable(name) for name in leftovers(directories.staging_fd)],
         }
 
 

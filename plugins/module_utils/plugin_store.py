@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
 
 from . import archive, directory_files, placements, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
-from .names import PLUGIN_NAME
+from .names import is_plugin_name
 from .plugin_slot import Intent, Slot, leftovers
 from .plugin_tree import DIGEST_PREFIX, Limits, Owner, ScanResult, observe, printable, scan, tree_digest
 from .workspace_directories import WorkspaceDirectories
@@ -89,7 +89,7 @@ def recover(directories: WorkspaceDirectories) -> list[str]:
     for name in leftovers(staging_fd):
         if staging_fd is None:
             break
-        if not PLUGIN_NAME.fullmatch(name) or not directory_files.is_directory(staging_fd, name):
+        if not is_plugin_name(name) or not directory_files.is_directory(staging_fd, name):
             safe_files.remove_tree(staging_fd, name)
             continue
         slot = Slot(directories, name)

@@ -17,7 +17,7 @@ from typing import Any, Dict, Mapping, NamedTuple
 
 from . import directory_files, safe_files
 from .errors import WorkspaceError
-from .names import PLUGIN_NAME
+from .names import is_plugin_name
 
 Receipt = Dict[str, Any]
 
@@ -92,7 +92,7 @@ def read_all(receipts_fd: int | None) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for entry in sorted(os.listdir(receipts_fd)) if receipts_fd is not None else []:
         name = entry[: -len(_SUFFIX)]
-        if entry.endswith(_SUFFIX) and PLUGIN_NAME.fullmatch(name):
+        if entry.endswith(_SUFFIX) and is_plugin_name(name):
             found[name] = read(receipts_fd, name)
     return found
 

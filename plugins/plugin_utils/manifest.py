@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A plugin's own description (``plugin.yaml``, ``manifest.json``), the platform's hashes over it, and whom it is for.
 
-The platform knows four hashes that are easily mixed up; each has one function here, named after where it stands. None of them covers
-modes or empty directories: what we compare by is our own digest over the tree.
+The platform knows several hashes that are easily mixed up. Those that a plugin carries of itself have one function each here, named after where they
+stand; that of an install request, over the bytes of ``plugin.yaml`` alone, is the one in the tree's entries. None of them covers modes or empty
+directories: what we compare by is our own digest over the tree.
 """
 from __future__ import annotations
 
@@ -42,7 +43,11 @@ def read_manifest(root: Path, shown: str) -> Manifest:
 
     ``shown`` names the source in errors.
     """
-    data = _parse_yaml(read_plugin_yaml(root, shown), shown)
+    try:
+        content = _read_description(root / PLUGIN_YAML, shown)
+    except FileNotFoundError:
+        raise InvalidInputError(f"{shown} is not a plugin: it has no {PLUGIN_YAML}") from None
+    data = _parse_yaml(content, shown)
     if not isinstance(data, dict):
         raise InvalidInputError(f"{shown}: {PLUGIN_YAML} must be a mapping of names to values")
     runtimes = data.get("runtimes")
@@ -54,15 +59,6 @@ def read_manifest(root: Path, shown: str) -> Manifest:
     if content_sha256 is not None and not isinstance(content_sha256, str):
         raise InvalidInputError(f"{shown}: 'sha256' in {PLUGIN_YAML} must be a text of 64 hexadecimal digits in quotes")
     return Manifest(_optional_text(data.get("name")), _optional_text(data.get("version")), tuple(runtimes), content_sha256)
-
-
-def read_plugin_yaml(root: Path, shown: str) -> bytes:
-    """Return the bytes of ``plugin.yaml``; raise :class:`InvalidInputError` when there is none."""
-    try:
-        content = _read_description(root / PLUGIN_YAML, shown)
-    except FileNotFoundError:
-        raise InvalidInputError(f"{shown} is not a plugin: it has no {PLUGIN_YAML}") from None
-    return content
 
 
 def verify_embedded_hashes(root: Path, entries: Entries, manifest: Manifest, shown: str) -> None:
@@ -92,11 +88,6 @@ def plugin_yaml_content_sha256(entries: Entries) -> str:
     """The hash in the field ``sha256`` of ``plugin.yaml``: over a JSON list of every file's path and hash but that one's."""
     listing = sorted([path, entry["sha256"]] for path, entry in entries.items() if entry["type"] == "file" and path != PLUGIN_YAML)
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-
-
-def install_request_sha256(plugin_yaml: bytes) -> str:
-    """The hash in the platform's install request: over the bytes of ``plugin.yaml`` alone."""
-    return hashlib.sha256(plugin_yaml).hexdigest()
 
 
 def validate_pins(digest: str | None, sha256: str | None, name: str) -> None:

@@ -85,18 +85,15 @@ def wanted_plugins(options: Mapping[str, Any], given: Collection[str]) -> list[W
     return wanted
 
 
-def target_of(options: Mapping[str, Any], backend: object, variables: Mapping[str, Any]) -> Target:
+def target_of(options: Mapping[str, Any], backend: Mapping[str, Any], variables: Mapping[str, Any]) -> Target:
     """Return where the plugins go, from the options, else from the fact ``workspace_backend``, else from ``workspace_…`` variables.
 
     There is no default path: a plugin in the wrong directory looks installed and never runs. Raises :class:`InvalidInputError`.
     """
-    if backend is not None and not isinstance(backend, Mapping):
-        raise InvalidInputError("the variable workspace_backend must be the fact that molecule_ai.workspace.workspace_backend_facts sets")
-    facts: Mapping[str, Any] = backend or {}
-    _require_push_tier(facts)
+    _require_push_tier(backend)
 
     def first(option: str) -> object:
-        return options.get(option) or facts.get(option) or variables.get("workspace_" + option)
+        return options.get(option) or backend.get(option) or variables.get("workspace_" + option)
 
     config_dir = first("config_dir")
     if not config_dir:

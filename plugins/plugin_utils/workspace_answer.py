@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Mapping, TypeVar
 
 from ..module_utils.errors import WorkspaceError
-from ..module_utils.names import PLUGIN_NAME
+from ..module_utils.names import is_plugin_name
 from ..module_utils.plugin_tree import Entries
 
 _T = TypeVar("_T")
@@ -35,18 +35,22 @@ class Observed:
     wrong_owner: tuple[str, ...]
     entries: Entries | None
     receipt: Mapping[str, Any] | None
+    receipt_problem: str | None
     placements: Placements
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The answer to ``inspect``. ``others`` are the plugins that were not asked for by name, when all were to be described."""
+    """The answer to ``inspect``. ``others`` are the plugins that were not asked for by name, when all were to be described.
+
+    ``interrupted`` names the plugins whose change an earlier run has not finished, or another one is making right now.
+    """
 
     plugins: Mapping[str, Observed]
     others: Mapping[str, Observed]
     unmanaged: tuple[str, ...]
     restart_pending: tuple[str, ...]
-    needs_recovery: bool
+    interrupted: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,6 @@ class Applied:
 
     changed: bool
     digest: str | None
-    previous_digest: str | None
     placements: Placements
 
 
@@ -74,13 +77,13 @@ def parse_inspection(answer: object, names: list[str]) -> Inspection:
     plugins = _mapping(data.get("plugins"), "plugins")
     unmanaged = _texts(data.get("unmanaged"), "unmanaged")
     # A name is checked before it is sent back in an order to remove: an answer must not choose what is removed beyond plugins.
-    others = [name for name in unmanaged if name in plugins and name not in names and PLUGIN_NAME.fullmatch(name) and ".." not in name]
+    others = [name for name in unmanaged if name in plugins and name not in names and is_plugin_name(name)]
     return Inspection(
         plugins={name: _observed(plugins.get(name), f"plugins.{name}") for name in names},
         others={name: _observed(plugins[name], f"plugins.{name}") for name in sorted(others)},
         unmanaged=unmanaged,
         restart_pending=_texts(data.get("restart_pending"), "restart_pending"),
-        needs_recovery=_typed(data.get("needs_recovery"), bool, "needs_recovery"),
+        interrupted=_texts(data.get("interrupted"), "interrupted"),
     )
 
 
@@ -106,23 +109,6 @@ def parse_texts(answer: object) -> dict[tuple[str, str], str | None]:
     return texts
 
 
-def plain(value: object) -> Any:
-    """Return ``value`` with built-in types only: what comes from Ansible carries tags and lazy templates in subclasses of them."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    raise _unexpected("a value", f"has the type {type(value).__name__}")
-
-
 def _observed(value: object, where: str) -> Observed:
     data = _mapping(value, where)
     exists = _typed(data.get("exists"), bool, f"{where}.exists")
@@ -136,6 +122,7 @@ def _observed(value: object, where: str) -> Observed:
         wrong_owner=_texts(data.get("wrong_owner"), f"{where}.wrong_owner"),
         entries=None if entries is None else _entries(entries, f"{where}.entries"),
         receipt=_optional(data.get("receipt"), dict, f"{where}.receipt"),
+        receipt_problem=_optional(data.get("receipt_problem"), str, f"{where}.receipt_problem"),
         placements=_placements(data.get("placements"), f"{where}.placements", "removed"),
     )
 
@@ -145,7 +132,6 @@ def _applied(value: object, where: str) -> Applied:
     return Applied(
         changed=_typed(data.get("changed"), bool, f"{where}.changed"),
         digest=_optional(data.get("digest"), str, f"{where}.digest"),
-        previous_digest=_optional(data.get("previous_digest"), str, f"{where}.previous_digest"),
         placements=_placements(data, where, "removed_placements"),
     )
 

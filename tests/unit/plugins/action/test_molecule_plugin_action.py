@@ -253,7 +253,7 @@ def test_an_interrupted_run_is_finished_first(workspace: Workspace) -> None:
     def recovering(request: dict[str, Any]) -> dict[str, Any]:
         answer = workspace._handle(request)
         if request["operation"] == "inspect":
-            answer["result"]["needs_recovery"] = not calls
+            answer["result"]["interrupted"] = [] if calls else ["ecc"]
         else:
             calls.append(request["plugins"])
             answer["result"]["recovered"] = ["finished an interrupted change of plugin 'ecc'"]
@@ -262,8 +262,9 @@ def test_an_interrupted_run_is_finished_first(workspace: Workspace) -> None:
     workspace.answer = recovering
     predicted = workspace.run(check=True, name="ecc", source="./ecc")
     assert (predicted["changed"], workspace.operations) == (True, ["inspect"])
+    assert "an interrupted run has left a change of ecc" in predicted["warnings"][0]
     result = workspace.run(name="ecc", source="./ecc")
-    assert workspace.operations == ["inspect", "apply", "inspect"]
+    assert workspace.operations == ["inspect", "apply", "inspect"] and "warnings" not in result
     assert (result["changed"], result["recovered"], calls) == (True, ["finished an interrupted change of plugin 'ecc'"], [[]])
 
 

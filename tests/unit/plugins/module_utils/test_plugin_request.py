@@ -44,7 +44,7 @@ def test_an_empty_workspace_is_inspected_without_leaving_a_trace(workspace):
     assert answer["plugins"]["ecc"] == answer["plugins"]["gone"] == {
         "exists": False, "digest": None, "wrong_owner": [], "entries": None, "receipt": None, "receipt_problem": None, "placements": None
     }
-    assert (answer["unmanaged"], answer["restart_pending"], answer["needs_recovery"]) == ([], [], False)
+    assert (answer["unmanaged"], answer["restart_pending"], answer["interrupted"]) == ([], [], [])
     assert everything(workspace) == before
 
 

@@ -110,14 +110,14 @@ def prepare(directory: pathlib.Path, before: typing.Mapping[str, typing.Any]) ->
 
 def converge(workspace: Workspace, wanted: typing.Mapping[str, typing.Any]) -> None:
     """What the controller does next time: recover where that is needed, then inspect and apply."""
-    if workspace.inspect(wanted)["needs_recovery"]:
+    if workspace.inspect(wanted)["interrupted"]:
         workspace.apply({})
     workspace.apply(wanted)
 
 
 def assert_done(workspace: Workspace, before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, typing.Any], reference: pathlib.Path) -> None:
     seen = workspace.inspect(wanted)
-    assert seen["needs_recovery"] is False and seen["unmanaged"] == []
+    assert seen["interrupted"] == [] and seen["unmanaged"] == []
     assert seen["restart_pending"] == sorted(wanted), "each of them still has to be loaded, or unloaded, by the runtime"
     for name, tree in wanted.items():
         assert seen["plugins"][name]["receipt"]["state"] == ("present" if tree else "absent")
@@ -194,7 +194,7 @@ def test_any_interruption_leaves_one_whole_version_and_the_next_run_finishes(tmp
             if file_system == "two steps" and code == KILLED:
                 allowed.add(None)
             assert live(workspace, name) in allowed, f"step {number}"
-        if code != DONE and workspace.inspect(wanted)["needs_recovery"]:
+        if code != DONE and workspace.inspect(wanted)["interrupted"]:
             workspace.apply({})
             for name in wanted:
                 assert live(workspace, name) in one_of(before, wanted, name), f"recovery after step {number}"
@@ -249,7 +249,7 @@ def test_giving_up_may_die_and_never_becomes_a_change(tmp_path, monkeypatch, rec
     run_in_child(lambda: workspace.apply({}), Steps(recovery_step, kill))
     workspace.apply({})
     seen = workspace.inspect(before)
-    assert (seen["needs_recovery"], seen["restart_pending"]) == (False, [])
+    assert (seen["interrupted"], seen["restart_pending"]) == ([], [])
     assert seen["plugins"]["ecc"]["digest"] == seen["plugins"]["ecc"]["receipt"]["digest"] == digest_of(before["ecc"])
 
 
@@ -281,7 +281,7 @@ def test_what_died_before_it_began_is_discarded(tmp_path):
 
     assert run_in_child(interrupted, Steps(10**9, kill)) == KILLED
     seen = workspace.inspect({"ecc": V2})
-    assert (seen["needs_recovery"], seen["interrupted"], seen["plugins"]["ecc"]["digest"]) == (True, ["ecc"], digest_of(V1))
+    assert (seen["interrupted"], seen["plugins"]["ecc"]["digest"]) == (["ecc"], digest_of(V1))
     (sentence,) = workspace.apply({})["recovered"]
     assert "discarded an interrupted change of plugin 'ecc'" in sentence
     assert live(workspace, "ecc") == digest_of(V1) and workspace.inspect({})["restart_pending"] == []

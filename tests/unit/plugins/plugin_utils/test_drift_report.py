@@ -34,7 +34,7 @@ def _plan(tmp_path: Path, old: dict[str, bytes] | None, placements: Placements =
     new = _write(tmp_path / "new", NEW)
     prepared = prepare(DirectorySource(str(new), "plugins/ecc"), False, Limits(), RunCache(tmp_path / "cache"))
     entries = None if old is None else describe_tree(_write(tmp_path / "old", old), Limits(), "old")
-    observed = Observed(entries is not None, tree_digest(entries) if entries else None, (), entries, None, placements)
+    observed = Observed(entries is not None, tree_digest(entries) if entries else None, (), entries, None, None, placements)
     return plugin_plan.plan_plugin(WANTED, prepared, observed, TARGET)
 
 
@@ -85,7 +85,7 @@ def test_many_and_large_files_stay_within_the_budget(tmp_path: Path) -> None:
     entries = {"": entry("directory", 0o755)} | {
         path: entry("file", 0o644, len(content), hashlib.sha256(content).hexdigest()) for path, content in files.items()
     }
-    observed = Observed(True, "sha256:1", (), entries, None, Placements())
+    observed = Observed(True, "sha256:1", (), entries, None, None, Placements())
     plan = plugin_plan.plan_unmanaged("ecc", observed)
     report = DiffReport([plan], 104448)
     texts = {key: files[key[1]].decode() for key in report.wanted_texts()}
@@ -102,7 +102,7 @@ def test_modes_owners_and_directories_are_one_diff(tmp_path: Path) -> None:
     entries["same.md"]["mode"] = 0o600
     entries["binary"].update(uid=0, gid=0)
     entries["empty"] = entry("directory", 0o755)
-    observed = Observed(True, tree_digest(entries), ("binary",), entries, None, Placements())
+    observed = Observed(True, tree_digest(entries), ("binary",), entries, None, None, Placements())
     plan = plugin_plan.plan_plugin(WANTED, plan.prepared, observed, TARGET)
     [diff] = DiffReport([plan], 100).render({})
     assert diff["before"] == "binary: file 0644 owner 0:0\nempty: directory 0755\nsame.md: file 0600\n"
@@ -117,7 +117,7 @@ def test_placements_that_go_are_a_short_text(tmp_path: Path) -> None:
 
 def _inspection(plans: list[PluginPlan], **changes: object) -> Inspection:
     values: dict[str, object] = {
-        "plugins": {plan.name: plan.observed for plan in plans}, "others": {}, "unmanaged": (), "restart_pending": (), "needs_recovery": False
+        "plugins": {plan.name: plan.observed for plan in plans}, "others": {}, "unmanaged": (), "restart_pending": (), "interrupted": ()
     }
     return Inspection(**(values | changes))  # type: ignore[arg-type]
 
@@ -154,6 +154,6 @@ def test_a_recovery_is_a_change(tmp_path: Path) -> None:
 
 def test_what_was_done_counts_more_than_the_plan(tmp_path: Path) -> None:
     plan = _plan(tmp_path, OLD)
-    done = Application({"ecc": Applied(False, "sha256:1", "sha256:1", Placements())}, (), ())
+    done = Application({"ecc": Applied(False, "sha256:1", Placements())}, (), ())
     result = result_of([plan], _inspection([plan]), done, False, 100)
     assert (result["changed"], result["restart_required"], result["plugins"][0]["action"]) == (False, False, "none")

@@ -65,24 +65,22 @@ def test_the_target_comes_from_options_then_the_fact_then_variables() -> None:
     variables = {"workspace_config_dir": "/opt/configs", "workspace_runtime": "langgraph"}
     assert plugin_plan.target_of(TERMS, fact, variables) == Target("/home/ubuntu/.hermes", "/configs", "hermes", (1000, 1000), 60, 1000)
     assert plugin_plan.target_of(TERMS | {"config_dir": "/srv/c", "runtime": "codex"}, fact, {}).config_dir == "/srv/c"
-    assert plugin_plan.target_of(TERMS, None, variables) == Target("/opt/configs", "/opt/configs", "langgraph", (1000, 1000), 60, 1000)
+    assert plugin_plan.target_of(TERMS, {}, variables) == Target("/opt/configs", "/opt/configs", "langgraph", (1000, 1000), 60, 1000)
     assert plugin_plan.target_of(TERMS, {"tier": "docker", "config_dir": "/configs", "runtime": None}, {}).runtime is None
 
 
 @pytest.mark.parametrize(
     ("options", "fact", "message"),
     [
-        ({}, None, "config dir is not known: run molecule_ai.workspace.workspace_backend_facts first"),
-        ({}, {}, "config dir is not known"),
+        ({}, {}, "config dir is not known: run molecule_ai.workspace.workspace_backend_facts first"),
         ({}, {"tier": "docker", "config_dir": None}, "config dir is not known"),
-        ({}, "docker", "must be the fact"),
-        ({"config_dir": "configs"}, None, "config dir 'configs' is not allowed"),
-        ({"config_dir": "/etc"}, None, "config dir '/etc' is not allowed"),
+        ({"config_dir": "configs"}, {}, "config dir 'configs' is not allowed"),
+        ({"config_dir": "/etc"}, {}, "config dir '/etc' is not allowed"),
         ({"config_dir": "/configs"}, {"tier": "external", "download_hint": "GET /workspaces/1/plugins/<name>/download"}, "external .*: GET /workspaces/1"),
         ({"config_dir": "/configs"}, {"tier": "none", "reason": "the engine at tcp://x does not answer"}, "cannot be reached: the engine at tcp://x"),
     ],
 )
-def test_there_is_no_default_target(options: dict[str, Any], fact: object, message: str) -> None:
+def test_there_is_no_default_target(options: dict[str, Any], fact: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         plugin_plan.target_of(TERMS | options, fact, {})
 
@@ -98,7 +96,7 @@ def _prepared(directory: Path, entries: Entries) -> PreparedPlugin:
 
 def _observed(entries: Entries | None, receipt_digest: str | None = None, wrong_owner: tuple[str, ...] = ()) -> Observed:
     receipt = None if receipt_digest is None else {"digest": receipt_digest}
-    return Observed(entries is not None, tree_digest(entries) if entries else None, wrong_owner, entries, receipt, Placements())
+    return Observed(entries is not None, tree_digest(entries) if entries else None, wrong_owner, entries, receipt, None, Placements())
 
 
 def _plan(prepared: PreparedPlugin | None, observed: Observed) -> PluginPlan:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import parse_application, parse_inspection, parse_texts, plain
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import parse_application, parse_inspection, parse_texts
 
 ENTRY = {"type": "file", "mode": 0o644, "size": 1, "sha256": "0" * 64, "target": ""}
 OBSERVED: dict[str, Any] = {
@@ -18,7 +18,7 @@ OBSERVED: dict[str, Any] = {
 }
 INSPECTION: dict[str, Any] = {
     "plugins": {"ecc": OBSERVED, "other": OBSERVED, "../x": OBSERVED},
-    "unmanaged": ["other", "../x", "No plugin"], "restart_pending": [], "needs_recovery": False,
+    "unmanaged": ["other", "../x", "No plugin"], "restart_pending": [], "interrupted": [],
 }
 APPLICATION: dict[str, Any] = {
     "plugins": {"ecc": {"changed": True, "digest": "sha256:1", "previous_digest": None, "removed_placements": [], "kept": []}},
@@ -69,7 +69,7 @@ def _changed(data: dict[str, Any], path: str, value: object) -> dict[str, Any]:
         ("plugins/ecc/entries/a/mode", True), ("plugins/ecc/entries/a/size", None), ("plugins/ecc/entries/a/sha256", None),
         ("plugins/ecc/entries/a/target", KeyError), ("plugins/ecc/receipt", "x"), ("plugins/ecc/placements", []), ("plugins/ecc/placements/removed", {}),
         ("plugins/ecc/placements/kept", ["a"]), ("plugins/ecc/placements/kept", [{"path": "a"}]), ("unmanaged", None), ("unmanaged", [None]),
-        ("restart_pending", {"ecc": "1"}), ("needs_recovery", "no"), ("needs_recovery", KeyError),
+        ("restart_pending", {"ecc": "1"}), ("interrupted", "no"), ("interrupted", KeyError),
     ],
 )
 def test_an_inspection_that_lies_about_its_types(path: str, value: object) -> None:
@@ -91,17 +91,3 @@ def test_what_is_no_answer_at_all(answer: object) -> None:
 def test_an_application_that_lies_about_its_types(path: str, value: object) -> None:
     with pytest.raises(WorkspaceError, match="an answer that cannot be trusted"):
         parse_application(_changed(APPLICATION, path, value), ["ecc"])
-
-
-def test_plain_gives_builtin_types() -> None:
-    class Tagged(str):
-        pass
-
-    class Number(int):
-        pass
-
-    value = plain({Tagged("a"): [Tagged("b"), Number(1), 1.5, True, None, (Tagged("c"),)]})
-    assert value == {"a": ["b", 1, 1.5, True, None, ["c"]]}
-    assert {type(item) for item in (*value, *value["a"])} == {str, int, float, bool, type(None), list}
-    with pytest.raises(WorkspaceError):
-        plain(object())

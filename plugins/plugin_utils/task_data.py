@@ -1,0 +1,73 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action plugin gets from Ansible, in built-in types: values, variables of the host, and what its module answered on the workspace."""
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping
+
+from ansible.errors import AnsibleConnectionFailure
+
+from ..module_utils.errors import InvalidInputError, WorkspaceError
+
+_MAX_REASON = 300
+
+
+def plain(value: object) -> Any:
+    """Return ``value`` with built-in types only: what comes from Ansible carries tags and lazy templates in subclasses of them."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    raise WorkspaceError(f"a value of the type {type(value).__name__} is not what a task or a workspace can say: use texts, numbers, lists and dictionaries")
+
+
+def variable(name: str, task_vars: Mapping[str, Any], template: Callable[[Any], Any]) -> Any:
+    """Return a variable of the host, or else its fact of that name, templated; None without either."""
+    value = task_vars.get(name, (task_vars.get("ansible_facts") or {}).get(name))
+    return plain(template(value)) if value is not None else None
+
+
+def backend_fact(task_vars: Mapping[str, Any], template: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return what ``workspace_backend_facts`` has found of this host, empty if it has not run; raise :class:`InvalidInputError` for anything else."""
+    fact = variable("workspace_backend", task_vars, template)
+    if fact is not None and not isinstance(fact, dict):
+        raise InvalidInputError("the variable workspace_backend must be the fact that molecule_ai.workspace.workspace_backend_facts sets")
+    return fact or {}
+
+
+def result_of(returned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``result`` of a module's execution on the workspace.
+
+    Raises ``AnsibleConnectionFailure`` (the host is unreachable) and :class:`WorkspaceError`: the module's own sentence, or why it could not even run.
+    """
+    if returned.get("unreachable"):
+        raise AnsibleConnectionFailure(str(returned.get("msg") or "the workspace is unreachable"))
+    if returned.get("failed"):
+        raise WorkspaceError(_failure(returned))
+    result = plain(returned.get("result"))
+    if not isinstance(result, dict):
+        raise WorkspaceError("the workspace gave an answer that cannot be trusted (it has no result): check what answers under this host's connection")
+    return result
+
+
+def _failure(returned: Mapping[str, Any]) -> str:
+    """Return one sentence for a module that failed, that could not even run, or that something ended."""
+    if "module_stderr" not in returned and "module_stdout" not in returned:
+        return str(returned.get("msg") or "the workspace gave no reason for its failure: run again with -vvv")
+    printed = f"{returned.get('module_stdout') or ''}\n{returned.get('module_stderr') or ''}"
+    lines = [line.strip() for line in printed.splitlines() if line.strip() and not line.startswith("Shared connection to ")]
+    if not lines:
+        # A restart of the container, by whomever, ends everything that runs in it.
+        return "the module ended on the workspace without an answer, as when the workspace is restarted or stopped meanwhile: look at it and run again"
+    # A shell says first what is wrong, a traceback last.
+    reason = lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
+    return f"the workspace could not run the module with its Python ({reason[:_MAX_REASON]}): it needs Python 3.8 or newer, see ansible_python_interpreter"

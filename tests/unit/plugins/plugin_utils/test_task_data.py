@@ -1,0 +1,72 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action plugin gets from Ansible: plain values, variables, and every way in which the execution of a module on the workspace can end."""
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.task_data import backend_fact, plain, result_of, variable
+
+
+def test_a_result_is_given_back() -> None:
+    assert result_of({"changed": False, "result": {"restart_pending": {"ecc": "1"}}}) == {"restart_pending": {"ecc": "1"}}
+
+
+def test_unreachable_stays_unreachable() -> None:
+    with pytest.raises(AnsibleConnectionFailure, match="no route"):
+        result_of({"unreachable": True, "msg": "no route"})
+
+
+@pytest.mark.parametrize(
+    ("returned", "part"),
+    [
+        ({"failed": True, "msg": "the config dir /configs is missing"}, "the config dir /configs is missing"),
+        ({"failed": True}, "gave no reason"),
+        ({"result": "text"}, "cannot be trusted"),
+        ({"failed": True, "msg": "MODULE FAILURE\nSee stdout", "module_stdout": "", "module_stderr": "sh: python3: not found\n"}, "(sh: python3: not found)"),
+        ({"failed": True, "module_stdout": "\n"}, "ended on the workspace without an answer"),
+        ({"failed": True, "module_stdout": "python3: not found\nbye\n", "module_stderr": "Shared connection to x closed.\n"}, "(python3: not found)"),
+        ({"failed": True, "module_stderr": "Traceback (most recent call last):\n  at x\nMemoryError\n"}, "(MemoryError)"),
+        ({"failed": True, "module_stderr": "x" * 5000}, "it needs Python 3.8"),
+    ],
+)
+def test_a_failure_is_one_sentence(returned: dict[str, t.Any], part: str) -> None:
+    with pytest.raises(WorkspaceError) as caught:
+        result_of(returned)
+    message = str(caught.value)
+    assert part in message
+    assert "\n" not in message and len(message) < 500
+
+
+def test_plain_gives_builtin_types() -> None:
+    class Tagged(str):
+        pass
+
+    class Number(int):
+        pass
+
+    value = plain({Tagged("a"): [Tagged("b"), Number(1), 1.5, True, None, (Tagged("c"),)]})
+    assert value == {"a": ["b", 1, 1.5, True, None, ["c"]]}
+    assert {type(item) for item in (*value, *value["a"])} == {str, int, float, bool, type(None), list}
+    with pytest.raises(WorkspaceError):
+        plain(object())
+
+
+def test_a_variable_wins_over_the_fact_of_its_name() -> None:
+    def template(value: t.Any) -> t.Any:
+        return f"templated {value}"
+
+    assert variable("x", {"x": 1, "ansible_facts": {"x": 2}}, template) == "templated 1"
+    assert variable("x", {"ansible_facts": {"x": 2}}, template) == "templated 2"
+    assert variable("x", {}, template) is None
+
+
+def test_the_backend_is_a_fact_or_nothing() -> None:
+    assert backend_fact({"ansible_facts": {"workspace_backend": {"tier": "eic"}}}, lambda value: value) == {"tier": "eic"}
+    assert backend_fact({}, lambda value: value) == {}
+    with pytest.raises(InvalidInputError, match="must be the fact"):
+        backend_fact({"workspace_backend": "eic"}, lambda value: value)

@@ -17,7 +17,8 @@ from typing import BinaryIO, Callable, Iterator
 
 from . import safe_files
 from .errors import WorkspaceError
-from .plugin_tree import DEFAULT_LIMITS, Limits, Owner, normalised_mode, printable
+from .plugin_tree import DEFAULT_LIMITS, Limits, Owner, normalised_mode
+from .printable import printable
 
 _CHUNK = 1024 * 1024
 # Tar spends a header and padding on each member, and a pax header for a long name.
@@ -107,7 +108,7 @@ class _Unpacker:
     def _checked_path(self, member: tarfile.TarInfo) -> str:
         path = member.name
         parts = path.split("/")
-        if not _is_plain_name(path):
+        if printable(path) != path:
             raise self._refused(path, "has a name that is not printable UTF-8 text")
         if any(part in ("", ".", "..") for part in parts):
             raise self._refused(path, "is not a plain relative path")
@@ -165,7 +166,7 @@ class _Unpacker:
             raise _about(path, error) from error
 
     def _refused(self, path: str, reason: str) -> WorkspaceError:
-        return WorkspaceError(f"{self._label} is refused: its member {printable(path)!r} {reason}")
+        return WorkspaceError(f"{self._label} is refused: its member '{printable(path)}' {reason}")
 
 
 class _Parent:
@@ -194,14 +195,6 @@ def _members(reader: _CappedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.T
     with tarfile.open(fileobj=reader, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
         for member in tar:
             yield tar, member
-
-
-def _is_plain_name(path: str) -> bool:
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return not any(ord(character) < 32 or ord(character) == 127 for character in path)
 
 
 def _about(path: str, error: OSError) -> OSError:

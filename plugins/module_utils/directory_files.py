@@ -16,10 +16,12 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from . import safe_files
 from .errors import WorkspaceError
+from .printable import printable
 
 # A FIFO that is put in a file's place must not make us wait for a writer.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHUNK_BYTES = 1024 * 1024
+_MAX_LABEL = 500
 
 
 class LeaveAlone(Exception):
@@ -33,15 +35,9 @@ class OpenedFile(NamedTuple):
     status: os.stat_result
 
 
-def printable(text: str, limit: int = 500) -> str:
-    """Return ``text`` for a report: control characters and undecodable bytes escaped (the agent chooses names), at most ``limit`` characters."""
-    escaped = "".join(character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in text)
-    return escaped if len(escaped) <= limit else escaped[:limit - 1] + "…"
-
-
 def unreadable(label: str, error: OSError) -> WorkspaceError:
     """Return the error for something that exists but cannot be looked at: unknown is not absent."""
-    return WorkspaceError(f"{printable(label)} on the workspace cannot be read ({error.strerror}): make it readable for root and run again")
+    return WorkspaceError(f"{printable(label, _MAX_LABEL)} on the workspace cannot be read ({error.strerror}): make it readable for root and run again")
 
 
 def open_directory(parent_fd: int, name: str, label: str) -> Optional[int]:
@@ -142,7 +138,7 @@ def remove_file(parent_fd: int, name: str, label: str) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise WorkspaceError(f"{printable(label)} on the workspace cannot be removed ({error.strerror}): remove it by hand and run again") from error
+        raise _not_removable(label, error) from error
 
 
 def remove_directory_if_empty(parent_fd: int, name: str, label: str) -> None:
@@ -155,7 +151,7 @@ def remove_directory_if_empty(parent_fd: int, name: str, label: str) -> None:
         sync_directory(parent_fd)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY):
-            raise WorkspaceError(f"{printable(label)} on the workspace cannot be removed ({error.strerror}): remove it by hand and run again") from error
+            raise _not_removable(label, error) from error
 
 
 def sync_directory(directory_fd: int) -> None:
@@ -206,6 +202,10 @@ def unchanged(parent_fd: int, name: str, read_from: os.stat_result) -> bool:
 def exists(parent_fd: int, name: str) -> bool:
     """Tell whether there is anything of that name, a dangling link included."""
     return _status(parent_fd, name) is not None
+
+
+def _not_removable(label: str, error: OSError) -> WorkspaceError:
+    return WorkspaceError(f"{printable(label, _MAX_LABEL)} on the workspace cannot be removed ({error.strerror}): remove it by hand and run again")
 
 
 def _status(parent_fd: int, name: str) -> Optional[os.stat_result]:

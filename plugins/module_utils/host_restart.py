@@ -17,6 +17,7 @@ from . import plugin_request
 from .container_readiness import STILL_PENDING, ContainerReadiness, Readiness, wait_until_ready
 from .errors import InvalidInputError, WorkspaceError
 from .names import validate_container_name, validate_systemd_unit
+from .printable import printable
 
 # Not the caller's PATH: what runs as root is looked up only where root installs programs.
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
@@ -60,7 +61,7 @@ class Programs:
 def _reason(program: str, status: int, stderr: bytes) -> str:
     """The last line that a program wrote before it failed, printable and short."""
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    said = "".join(character if character.isprintable() else " " for character in lines[-1])[:_MAX_REASON] if lines else "no reason given"
+    said = printable(lines[-1], _MAX_REASON) if lines else "no reason given"
     return f"{program} ended with exit code {status} ({said})"
 
 

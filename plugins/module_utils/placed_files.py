@@ -10,51 +10,18 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Callable, Iterable, List, Mapping, Optional, Sequence
 
 from . import directory_files as files
 from .directory_files import LeaveAlone
+from .placement_report import CHANGED, Report
 
-CHANGED = "changed since it was placed"
 EXTRA = "not from this plugin"
 _MAX_DEPTH = 40
 _MAX_EXTRA_NAMES = 20
 _MAX_SCRIPT_BYTES = 8 * 1024 * 1024
 _CACHE = "__pycache__"
 _CACHED_SOURCE = re.compile(r"(.+?)\.[a-z0-9_]+-[0-9a-z]+(?:\.opt-[0-9a-z]+)?\.pyc")
-
-
-class Report:
-    """What was found so far: ``removed`` labels and ``kept`` ``{"path", "reason"}``, each once."""
-
-    def __init__(self, dry_run: bool) -> None:
-        self.dry_run = dry_run
-        self.removed: List[str] = []
-        self.kept: List[Dict[str, str]] = []
-
-    def remove(self, label: str) -> None:
-        """Note that what ``label`` names goes."""
-        label = files.printable(label)
-        if label not in self.removed:
-            self.removed.append(label)
-
-    def keep(self, label: str, reason: str) -> None:
-        """Note that what ``label`` names stays, and why."""
-        entry = {"path": files.printable(label), "reason": files.printable(reason)}
-        if entry not in self.kept:
-            self.kept.append(entry)
-
-    def merge_versions(self, parts: Sequence[Report]) -> None:
-        """Add the reports about several versions of one plugin: what is not one version's and is removed as another one's is not kept."""
-        for part in parts:
-            self.removed += [label for label in part.removed if label not in self.removed]
-        for part in parts:
-            removed_otherwise = {label for other in parts if other is not part for label in other.removed}
-            self.kept += [entry for entry in part.kept if entry["path"] not in removed_otherwise and entry not in self.kept]
-
-    def as_data(self) -> Dict[str, Any]:
-        """Return the result as plain data."""
-        return {"removed": self.removed, "kept": self.kept}
 
 
 class Directories:

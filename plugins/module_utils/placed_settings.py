@@ -13,7 +13,8 @@ import json
 import re
 from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-CHANGED = "changed since it was placed"
+from .placement_report import CHANGED
+
 _VARIABLE = "${CLAUDE_DIR}"
 _ABSENT = object()
 

@@ -21,7 +21,7 @@ from . import directory_files as files
 from . import placed_files, placed_settings, placed_text
 from .directory_files import LeaveAlone
 from .errors import WorkspaceError
-from .placed_files import CHANGED, Report
+from .placement_report import CHANGED, Report
 
 MEMORY_FILE = "CLAUDE.md"
 CLAUDE_DIRECTORY = ".claude"

@@ -44,7 +44,8 @@ from . import directory_files, placements, plugin_store, receipts
 from .errors import InvalidInputError, WorkspaceError
 from .names import is_plugin_name, validate_config_dir, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
-from .plugin_tree import DEFAULT_LIMITS, Entries, Limits, Owner, ScanResult, observe, printable, tree_digest
+from .plugin_tree import DEFAULT_LIMITS, DIGEST, Entries, Limits, Owner, ScanResult, observe, tree_digest
+from .printable import printable
 from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_reading, open_for_writing
 from .workspace_lock import writer_lock
 
@@ -326,7 +327,7 @@ def _printable_entries(entries: Entries) -> Entries:
 
 
 def _check_digest(value: object, what: str) -> None:
-    if not isinstance(value, str) or not receipts.DIGEST.fullmatch(value):
+    if not isinstance(value, str) or not DIGEST.fullmatch(value):
         raise InvalidInputError(f"{what} {value!r} is not a digest: it must be 'sha256:' and 64 hexadecimal digits")
 
 

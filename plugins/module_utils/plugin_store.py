@@ -20,7 +20,8 @@ from . import archive, directory_files, placements, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
 from .names import is_plugin_name
 from .plugin_slot import Intent, Slot, leftovers
-from .plugin_tree import DIGEST_PREFIX, Limits, Owner, ScanResult, observe, printable, scan, tree_digest
+from .plugin_tree import Limits, Owner, ScanResult, bundle_name, observe, scan, tree_digest
+from .printable import printable
 from .workspace_directories import WorkspaceDirectories
 
 _TRANSFERS = "tmp"
@@ -159,7 +160,7 @@ def _stage(slots: _Slots, changes: Sequence[Change], shipment: str | None, setti
         return
     with _open_shipment(shipment) as (tar, bundles):
         for change in changes:
-            member = bundles.get(_bundle_name(change.digest))
+            member = bundles.get(bundle_name(change.digest)) if change.digest is not None else None
             if member is None:
                 continue
             label = f"the bundle of plugin '{change.name}'"
@@ -189,7 +190,7 @@ def _unpack_and_verify(stream: BinaryIO, new_fd: int, change: Change, settings: 
     if digest != change.digest:
         raise WorkspaceError(f"{label} unpacks to digest {digest} instead of {change.digest}: nothing was installed, run again so that it is sent anew")
     if found.wrong_owner:
-        raise WorkspaceError(f"the file system of the workspace does not keep owners (at {printable(found.wrong_owner[0])!r}): use one that does")
+        raise WorkspaceError(f"the file system of the workspace does not keep owners (at '{printable(found.wrong_owner[0])}'): use one that does")
 
 
 def _plan(
@@ -256,10 +257,6 @@ def _settle_receipt_of_nothing(directories: WorkspaceDirectories, name: str) -> 
 
 def _result(changed: bool, previous_digest: str | None, digest: str | None) -> dict[str, Any]:
     return {"changed": changed, "previous_digest": previous_digest, "digest": digest, "removed_placements": [], "kept": []}
-
-
-def _bundle_name(digest: str | None) -> str:
-    return (digest or "")[len(DIGEST_PREFIX):] + ".tar.gz"
 
 
 @contextlib.contextmanager

@@ -18,11 +18,13 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import re
 import stat
 import struct
 from typing import Any, Callable, Dict, Iterable, NamedTuple, Tuple
 
 from .errors import WorkspaceError
+from .printable import printable
 
 Entry = Dict[str, Any]
 Entries = Dict[str, Entry]
@@ -31,6 +33,7 @@ Owner = Tuple[int, int]
 Ignore = Callable[[str, str], bool]
 
 DIGEST_PREFIX = "sha256:"
+DIGEST = re.compile(DIGEST_PREFIX + "[0-9a-f]{64}")
 _FORMAT = b"molecule_ai.workspace plugin tree 1\n"
 _CHUNK = 1024 * 1024
 _TYPE_BYTES = {"file": b"f", "directory": b"d", "link": b"l", "other": b"o"}
@@ -84,11 +87,6 @@ def normalise(entries: Entries) -> Entries:
 def entry(kind: str, mode: int, size: int = 0, sha256: str | None = None, target: str = "") -> Entry:
     """One entry of a tree."""
     return {"type": kind, "mode": mode, "size": size, "sha256": sha256, "target": target}
-
-
-def printable(name: str) -> str:
-    """``name`` as text that can be encoded: bytes that are not UTF-8 become ``\\xNN``."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def scan(
@@ -153,6 +151,11 @@ def tree_digest(entries: Entries) -> str:
             target = _as_bytes(item["target"])
             digest.update(struct.pack(">Q", len(target)) + target)
     return DIGEST_PREFIX + digest.hexdigest()
+
+
+def bundle_name(digest: str) -> str:
+    """The name, in a shipment, of the bundle that holds the tree of this digest."""
+    return digest[len(DIGEST_PREFIX):] + ".tar.gz"
 
 
 def compare(expected: Entries, observed: Entries, wrong_owner: Iterable[str] = (), owner: Owner | None = None) -> list[Drift]:

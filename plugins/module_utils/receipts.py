@@ -18,11 +18,11 @@ from typing import Any, Dict, Mapping, NamedTuple
 from . import directory_files, safe_files
 from .errors import WorkspaceError
 from .names import is_plugin_name
+from .plugin_tree import DIGEST
 
 Receipt = Dict[str, Any]
 
 VERSION = 1
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 INSTALL_ID = re.compile(r"[0-9a-f]{32}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _SUFFIX = ".json"

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, Mapping
 
 from ..module_utils.errors import InvalidInputError
-from ..module_utils.plugin_tree import DIGEST_PREFIX, Entries, Entry, printable, sorted_paths
+from ..module_utils.plugin_tree import Entries, Entry, bundle_name, sorted_paths
+from ..module_utils.printable import printable
 
 _COMPRESSION_LEVEL = 6
 
@@ -51,7 +52,7 @@ def write_shipment(bundles: Mapping[str, Path], destination: Path) -> None:
     """Put bundles, by the digest of their tree, into one file."""
     with tarfile.open(destination, mode="x", format=tarfile.PAX_FORMAT) as tar:
         for digest in sorted(bundles):
-            member = tarfile.TarInfo(digest[len(DIGEST_PREFIX):] + ".tar.gz")
+            member = tarfile.TarInfo(bundle_name(digest))
             with bundles[digest].open("rb") as bundle:
                 member.size = os.fstat(bundle.fileno()).st_size
                 member.mode = 0o600

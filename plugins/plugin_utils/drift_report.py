@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
-from ..module_utils.plugin_tree import Entries, Entry, printable, sorted_paths
+from ..module_utils.plugin_tree import Entries, Entry, sorted_paths
+from ..module_utils.printable import printable
 from .bundle import read_bundled_files
 from .plugin_plan import PluginPlan
 from .workspace_answer import Application, Inspection, Placements
@@ -169,7 +170,7 @@ def _file_changes(plan: PluginPlan) -> list[_FileChange]:
 
 
 def _may_be_text(change: _FileChange) -> bool:
-    # The root itself has no path that could be asked for, and a name that is not UTF-8 none that the workspace would find again.
+    # The root itself has no path that could be asked for, and a name that is not printable none that the workspace would find again.
     are_files = all(entry is None or entry["type"] == "file" for entry in (change.before, change.after))
     return are_files and change.path != "" and printable(change.path) == change.path
 

@@ -19,13 +19,12 @@ from typing import Collection
 import yaml
 
 from ..module_utils.errors import InvalidInputError
-from ..module_utils.plugin_tree import Entries
+from ..module_utils.plugin_tree import DIGEST, Entries
 
 PLUGIN_YAML = "plugin.yaml"
 MANIFEST_JSON = "manifest.json"
 _MAX_DESCRIPTION_BYTES = 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def plugin_yaml_content_sha256(entries: Entries) -> str:
 
 def validate_pins(digest: str | None, sha256: str | None, name: str) -> None:
     """Raise :class:`InvalidInputError` if a hash that the user gave cannot be one."""
-    if digest is not None and not _DIGEST.fullmatch(digest):
+    if digest is not None and not DIGEST.fullmatch(digest):
         raise InvalidInputError(f"plugin {name}: digest {digest!r} is not one: it is 'sha256:' and 64 hexadecimal digits, as this module returns it")
     if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
         raise InvalidInputError(f"plugin {name}: sha256 {sha256!r} is not one: it is the 64 hexadecimal digits that 'sha256sum {PLUGIN_YAML}' prints")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Callable
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from ..module_utils.plugin_tree import Entries, Limits, is_never_shipped, normalise, printable, scan, tree_digest
+from ..module_utils.plugin_tree import Entries, Limits, is_never_shipped, normalise, scan, tree_digest
+from ..module_utils.printable import printable
 from . import bundle, manifest
 from .run_cache import RunCache, cache_key
 from .sources import Source
@@ -101,7 +102,7 @@ def prepare(source: Source, include_repository_files: bool, limits: Limits, cach
 def describe_tree(root: Path, limits: Limits, shown: str) -> Entries:
     """Return the entries of a source's tree with normalised modes, repository files included.
 
-    Raises :class:`InvalidInputError` for links, special files and names that are not UTF-8, with the path.
+    Raises :class:`InvalidInputError` for links, special files and names that are not printable UTF-8 text, with the path.
     """
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -110,7 +111,7 @@ def describe_tree(root: Path, limits: Limits, shown: str) -> Entries:
         os.close(descriptor)
     for path, entry in entries.items():
         if printable(path) != path:
-            raise InvalidInputError(f"{shown} contains the name '{printable(path)}', which is not UTF-8: rename it")
+            raise InvalidInputError(f"{shown} contains the name '{printable(path)}', which is not printable UTF-8 text: rename it")
         if entry["type"] not in ("file", "directory"):
             kind = "a symbolic link" if entry["type"] == "link" else "a special file"
             raise InvalidInputError(f"{shown} contains {path!r}, which is {kind}: only directories and regular files are allowed")

@@ -12,7 +12,7 @@ import stat
 import typing
 
 import pytest
-from ansible_collections.molecule_ai.workspace.plugins.module_utils import directory_files, placements, safe_files
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import placement_report, placements, safe_files
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 from ansible_collections.molecule_ai.workspace.tests.unit.plugins.module_utils.placement_workspace import Workspace, reasons, snapshot
 
@@ -260,5 +260,9 @@ def test_the_staging_directory_is_needed_to_change_anything(workspace: Workspace
         placements.find_and_remove(-1, -1, "small", [], None)
 
 
-def test_report_texts_are_short() -> None:
-    assert len(directory_files.printable("x" * 10000)) == 500
+def test_report_texts_are_short_and_in_one_line() -> None:
+    report = placement_report.Report(dry_run=True)
+    report.remove("x" * 10000)
+    report.keep("a\nb\x1b[2J\u2028c\u202e", "y" * 10000)
+    assert (len(report.removed[0]), len(report.kept[0]["reason"])) == (500, 500)
+    assert report.kept[0]["path"] == "a\\nb\\x1b[2J\\u2028c\\u202e"

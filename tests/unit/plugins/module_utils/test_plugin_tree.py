@@ -12,6 +12,7 @@ import struct
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_tree
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.printable import printable
 from plugin_samples import V1, digest_of, write_tree
 
 
@@ -152,7 +153,7 @@ def test_unreadable_is_an_error_and_not_absent(tree, monkeypatch):
 def test_names_that_are_not_utf8_are_described(tree):
     os.close(os.open(os.fsencode(str(tree)) + b"/\xff", os.O_CREAT | os.O_WRONLY, 0o644))
     entries = scan(tree).entries
-    assert plugin_tree.printable(next(path for path in entries if path.startswith("\udcff"))) == "\\xff"
+    assert printable(next(path for path in entries if path.startswith("\udcff"))) == "\\xff"
     assert plugin_tree.tree_digest(entries) != digest_of(V1)
 
 

@@ -116,11 +116,12 @@ def test_a_device_is_refused_with_its_path(tmp_path: Path) -> None:
         _prepare(root)
 
 
-def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "shown"), [(b"\xff", r"\\xff"), (b"a\nb", r"a\\nb"), (b"\x1b[2J", r"\\x1b\[2J"), ("a\u202eb".encode(), r"a\\u202eb")])
+def test_a_name_that_cannot_be_printed_is_refused_before_anything_is_sent(tmp_path: Path, name: bytes, shown: str) -> None:
     root = _tree(tmp_path / "x")
-    with open(os.fsencode(root) + b"/\xff", "wb"):
+    with open(os.fsencode(root) + b"/" + name, "wb"):
         pass
-    with pytest.raises(InvalidInputError, match=r"contains the name '\\xff', which is not UTF-8"):
+    with pytest.raises(InvalidInputError, match=f"contains the name '{shown}', which is not printable UTF-8"):
         _prepare(root)
 
 

@@ -77,7 +77,7 @@ def facts(arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     found = {}
     for answer in answers:
         connection = connection_variables.for_backend(answer, engine, region=region, profile=aws.profile, os_user=arguments["os_user"])
-        found[answer.workspace.workspace_id] = answer.fact(connection)
+        found[answer.workspace.workspace_id] = answer.fact(connection, engine.as_parameters())
     return {"workspace_backends": found} if several else {"workspace_backend": found[workspaces[0].workspace_id]}
 
 

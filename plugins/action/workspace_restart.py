@@ -34,17 +34,16 @@ class ActionModule(ActionBase):
 
         try:
             backend = task_data.backend_fact(task_vars, self._templar.template)
-            self._take_engine_from(backend.get("connection") or {})
+            self._take_engine_from(backend.get("engine") or {})
             _validation, parameters = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE)
             result.update(restart.run(task_data.plain(parameters), backend, remote, self._task.check_mode))
         except WorkspaceError as error:
             raise AnsibleActionFail(str(error)) from error
         return result
 
-    def _take_engine_from(self, connection: dict[str, t.Any]) -> None:
-        """The engine that the workspace was found on is the one that restarts it, unless the task names another."""
-        self._task.args = dict(self._task.args)
-        for option, specification in ENGINE_ARGUMENT_SPEC.items():
-            known = connection.get(f"ansible_docker_{option}")
-            if known is not None and not any(name in self._task.args for name in [option, *specification.get("aliases", [])]):
-                self._task.args[option] = known
+    def _take_engine_from(self, engine: dict[str, t.Any]) -> None:
+        """The engine that the workspace was found on is the one that restarts it, unless the task says something else about an engine."""
+        names = {name for option, specification in ENGINE_ARGUMENT_SPEC.items() for name in (option, *specification.get("aliases", []))}
+        # Half of one engine's options and half of another's would reach neither; the time limit is nobody's.
+        if not names & set(self._task.args) - {"timeout"}:
+            self._task.args = {**engine, **self._task.args}

@@ -273,6 +273,11 @@ ansible_facts:
               returned: always
               type: str
               sample: null
+        engine:
+          description: The options that reach the Docker engine on which the workspace was found, on tier V(docker), else V(null). Never a secret.
+          returned: always
+          type: dict
+          sample: null
         connection:
           description: The connection variables that reach the workspace, by name; empty for tiers V(external) and V(none). Never a secret.
           returned: always

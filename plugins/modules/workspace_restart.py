@@ -28,7 +28,8 @@ options:
     default: in_place
     choices:
       in_place:
-        - Restart what is there. In the V(docker) tier this is C(docker restart) by the Docker engine's API, from the controller.
+        - Restart what is there. In the V(docker) tier this is C(docker restart) by the Docker engine's API, from the controller. The engine is the one
+          in the fact C(workspace_backend), unless the task has options for an engine itself.
         - In the V(eic) tier the container O(container) or the systemd service O(unit) is restarted on the EC2 host.
       platform:
         - Let the platform restart the workspace through its API.

@@ -96,8 +96,8 @@ class Backend:
             return DEFAULT_CONFIG_DIR
         return self.config_dir
 
-    def fact(self, connection: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """The fact ``workspace_backend``; ``connection`` holds the connection variables that reach the workspace."""
+    def fact(self, connection: t.Mapping[str, t.Any], engine: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """The fact ``workspace_backend``; ``connection`` holds the connection variables that reach the workspace, ``engine`` the engine's options."""
         restart: dict[str, str | None] = {"method": None, "container": None, "unit": None}
         if self.tier == "docker":
             restart.update(method="docker_engine", container=self.container)
@@ -114,6 +114,7 @@ class Backend:
             "config_dir": self.config_dir,
             "runtime_config_dir": self.runtime_config_dir,
             "restart": restart,
+            "engine": dict(engine or {}) if self.tier == "docker" else None,
             "connection": dict(connection),
             "download_hint": download_hint(self.workspace.workspace_id) if self.tier == "external" else None,
         }

@@ -46,6 +46,10 @@ class EngineOptions:
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: parameters[name] for name in names if parameters.get(name) is not None})
 
+    def as_parameters(self) -> dict[str, t.Any]:
+        """The options as arguments of a task, without those that have no value: what :meth:`from_parameters` takes."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
     @property
     def uses_tls(self) -> bool:
         """Whether the engine is reached over TLS, with or without verification."""

@@ -22,7 +22,7 @@ FACT = {
     "workspace_id": "3f2b8c1e-9a47-4d0e-8b15-6c7d8e9f0a1b",
     "config_dir": "/opt/configs",
     "restart": {"method": "ec2_host", "container": "molecule-workspace", "unit": None},
-    "connection": {"ansible_docker_docker_host": "tcp://192.0.2.1:2375"},
+    "engine": {"docker_host": "tcp://192.0.2.1:2376", "validate_certs": True, "ca_path": "/srv/ca.pem", "timeout": 5},
 }
 DONE = {"needed": True, "restarted": True, "waited": 2.0, "started_at": "two", "cleared": ["ecc"], "restart_pending": [], "problems": []}
 
@@ -70,13 +70,20 @@ def test_the_fact_says_what_to_restart(task_vars: dict[str, t.Any], check_mode: 
 
 @pytest.mark.parametrize(
     ("arguments", "used"),
-    [({}, "tcp://192.0.2.1:2375"), ({"docker_host": "unix:///a.sock"}, "unix:///a.sock"), ({"docker_url": "unix:///a.sock"}, "unix:///a.sock")],
+    [
+        ({}, docker_engine.EngineOptions("tcp://192.0.2.1:2376", validate_certs=True, ca_path="/srv/ca.pem", timeout=5)),
+        ({"timeout": 7}, docker_engine.EngineOptions("tcp://192.0.2.1:2376", validate_certs=True, ca_path="/srv/ca.pem", timeout=7)),
+        ({"docker_host": "unix:///a.sock"}, docker_engine.EngineOptions("unix:///a.sock")),
+        ({"docker_url": "unix:///a.sock"}, docker_engine.EngineOptions("unix:///a.sock")),
+    ],
 )
-def test_the_engine_is_the_one_the_workspace_was_found_on(monkeypatch: pytest.MonkeyPatch, arguments: dict[str, str], used: str) -> None:
-    asked: list[str] = []
+def test_the_engine_is_the_one_the_workspace_was_found_on(
+    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, t.Any], used: docker_engine.EngineOptions
+) -> None:
+    asked: list[docker_engine.EngineOptions] = []
 
     def connect(options: docker_engine.EngineOptions) -> None:
-        asked.append(options.docker_host)
+        asked.append(options)
         raise docker_engine.EngineError("stop here")
 
     monkeypatch.setattr(docker_engine, "connect", connect)

@@ -176,9 +176,12 @@ def test_explicit_container_wins_over_a_second_running_one() -> None:
 
 def test_restart_targets() -> None:
     """The container on its engine; on an EC2 host the runtime's container, or the unit where one is given."""
-    in_container = climb({}, {"containers": {SHORT: "running"}}).fact({})
+    engine = {"docker_host": "tcp://h:2376", "validate_certs": True}
+    in_container = climb({}, {"containers": {SHORT: "running"}}).fact({}, engine)
+    assert in_container["engine"] == engine
     assert in_container["restart"] == {"method": "docker_engine", "container": SHORT, "unit": None}
-    on_host = climb({"instance_id": INSTANCE, "runtime": "x"}, {}).fact({})
+    on_host = climb({"instance_id": INSTANCE, "runtime": "x"}, {}).fact({}, engine)
+    assert on_host["engine"] is None
     assert on_host["restart"] == {"method": "ec2_host", "container": "molecule-workspace", "unit": None}
     renamed = climb({"instance_id": INSTANCE, "runtime": "x", "runtime_container": "agent"}, {}).fact({})
     assert renamed["restart"]["container"] == "agent"

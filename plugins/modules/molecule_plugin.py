@@ -22,6 +22,12 @@ version_added: 0.1.0
 author:
   - The molecule_ai.workspace maintainers (@Molecule-AI)
 attributes:
+  action:
+    support: full
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+  async:
+    support: none
+    description: Supports being used with the C(async) keyword.
   check_mode:
     support: full
     description: Can run in C(check_mode) and return changed status prediction without modifying the target. Nothing is sent to the workspace.
@@ -192,6 +198,10 @@ notes:
   - Root, or the user that owns the config dir, is needed on the workspace. On an EC2 instance that means C(become=true).
   - A plugin directory's C(__pycache__) and C(*.pyc), which the runtime makes, do not count as differences.
   - The version that was replaced or removed is kept in C(.molecule_ai/previous) in the config dir, one version per plugin.
+  - The files of an installed plugin that the runtime places something of are kept a second time, in C(.molecule_ai/installed), so that their placements
+    are recognised even after somebody has changed the plugin.
+requirements:
+  - git on the controller, for sources that are git repositories
 seealso:
   - module: molecule_ai.workspace.workspace_backend_facts
     description: Finds out where a workspace runs and how it is reached.
@@ -354,7 +364,7 @@ drift:
       type: str
       sample: file of 12 bytes, sha256 432967a27ef97d8f
 drift_count:
-  description: The number of differences of all plugins together.
+  description: The number of differences of all plugins together, however many of them O(max_drift) lets RV(drift) list.
   returned: success
   type: int
   sample: 2

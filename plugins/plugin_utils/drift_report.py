@@ -47,14 +47,15 @@ def result_of(plans: Sequence[PluginPlan], inspection: Inspection, application: 
         change = any(plugin.changed for plugin in application.plugins.values())
         pending = application.restart_pending
     planned = {plan.name for plan in plans}
-    drift = drift_entries(plans, max_drift)
-    drift += [_whole(name, "unmanaged", "absent", "installed") for name in inspection.unmanaged if name not in planned]
-    drift += [_whole(name, "restart_pending", "restarted", "not restarted since the last change") for name in inspection.restart_pending]
+    whole = [_whole(name, "unmanaged", "absent", "installed") for name in inspection.unmanaged if name not in planned]
+    whole += [_whole(name, "restart_pending", "restarted", "not restarted since the last change") for name in inspection.restart_pending]
+    drift = drift_entries(plans, max_drift) + whole
     return {
         "changed": change or must_recover,
         "restart_required": change or bool(pending),
         "plugins": plugin_results(plans, application),
         "drift": drift,
+        "drift_count": sum(len(plan.drift) for plan in plans) + len(whole),
         "unmanaged": [printable(name) for name in inspection.unmanaged],
     }
 

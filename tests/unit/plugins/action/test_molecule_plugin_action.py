@@ -11,12 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.molecule_ai.workspace.plugins.action.molecule_plugin import ActionModule
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
+from ansible_collections.molecule_ai.workspace.plugins.modules.molecule_plugin import RETURN
 
 OWNER = {"owner": 0, "group": 0}
 
@@ -181,13 +183,21 @@ def test_every_kind_of_drift_is_found_and_repaired(workspace: Workspace) -> None
     assert workspace.run(name="ecc", source="./ecc")["changed"] is False
 
 
+def test_what_is_returned_is_what_is_documented(workspace: Workspace) -> None:
+    documented = yaml.safe_load(RETURN)
+    result = workspace.run(name="ecc", source="./ecc")
+    assert set(result) == {*documented, "changed"}
+    assert set(result["plugins"][0]) == set(documented["plugins"]["contains"])
+    assert set(result["drift"][0]) == set(documented["drift"]["contains"])
+
+
 def test_max_drift_shortens_the_list_and_not_the_count(workspace: Workspace) -> None:
     workspace.run(name="ecc", source="./ecc")
     for number in range(5):
         (workspace.plugins / "ecc" / f"extra-{number}").write_text("x", encoding="utf-8")
     audit = workspace.run(check=True, name="ecc", source="./ecc", max_drift=2)
     assert [drift["kind"] for drift in audit["drift"]] == ["extra", "extra", "restart_pending"]
-    assert audit["plugins"][0]["drift_count"] == 5
+    assert (audit["plugins"][0]["drift_count"], audit["drift_count"]) == (5, 6)
     assert [drift["kind"] for drift in workspace.run(check=True, name="ecc", source="./ecc", max_drift=0)["drift"]] == ["extra", "restart_pending"]
 
 

@@ -19,6 +19,8 @@ from .errors import InvalidInputError, WorkspaceError
 from .names import validate_container_name, validate_systemd_unit
 from .printable import printable
 
+OPERATION = "restart_host"
+
 # Not the caller's PATH: what runs as root is looked up only where root installs programs.
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 
@@ -158,6 +160,16 @@ class ServiceReadiness:
             f"service {self._unit} was not ready {timeout:g} s after its restart, because it is {self._state}: "
             f"read 'journalctl -u {self._unit}' or allow more time with the option wait_timeout; {STILL_PENDING}"
         )
+
+
+def changes(request: Mapping[str, Any]) -> bool:
+    """Tell whether ``request`` may change the host or the workspace, so that check mode must not send it."""
+    return not request["dry_run"] if request.get("operation") == OPERATION else plugin_request.changes(request)
+
+
+def handle(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer a request: :func:`restart`, or one about receipts. Raises :class:`WorkspaceError`."""
+    return restart(request) if request.get("operation") == OPERATION else plugin_request.handle(request)
 
 
 def restart(request: Mapping[str, Any], programs: Programs | None = None, wait: Callable[..., float] = wait_until_ready) -> dict[str, Any]:

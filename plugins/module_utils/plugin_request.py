@@ -50,7 +50,7 @@ from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_readi
 from .workspace_lock import writer_lock
 
 VERSION = 1
-WRITING_OPERATIONS = frozenset(("apply", "confirm_restart"))
+_WRITING_OPERATIONS = frozenset(("apply", "confirm_restart"))
 
 _LIVE_FACTOR = 10
 _MAX_PLUGINS = 1000
@@ -60,6 +60,11 @@ _MAX_JOB_BYTES = 4096
 _MAX_TEXT = 4096
 _MAX_ID = 2**32 - 2
 _COMMON_FIELDS = frozenset(("version", "operation", "config_dir", "runtime_config_dir", "owner", "lock_timeout", "job", "max_plugin_bytes"))
+
+
+def changes(request: Mapping[str, Any]) -> bool:
+    """Tell whether ``request`` may change the workspace, so that check mode must not send it."""
+    return request.get("operation") in _WRITING_OPERATIONS
 
 
 def handle(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -390,23 +390,14 @@ transferred_bytes:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import plugin_request
-from ..module_utils.errors import WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC
+from ..module_utils.request_module import REQUEST_ARGUMENT_SPEC, answer
 
 
 def main() -> None:
     """Carry the action plugin's request out and give its result back."""
-    module = AnsibleModule(argument_spec=dict(ARGUMENT_SPEC, _request={"type": "dict"}), supports_check_mode=True)
-    request = module.params["_request"]
-    if not request:
-        module.fail_json(msg="molecule_plugin works through its action plugin, which this task bypassed: use the module by its full name in a task")
-    if module.check_mode and request.get("operation") in plugin_request.WRITING_OPERATIONS:
-        module.fail_json(msg=f"operation {request['operation']} was asked for in check mode: nothing was done; this is a defect, please report it")
-    try:
-        result = plugin_request.handle(request)
-    except WorkspaceError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(result=result)
+    module = AnsibleModule(argument_spec=dict(ARGUMENT_SPEC, **REQUEST_ARGUMENT_SPEC), supports_check_mode=True)
+    answer(module, plugin_request.changes, plugin_request.handle)
 
 
 if __name__ == "__main__":

@@ -111,10 +111,6 @@ options:
     description:
       - Path on the controller of a PEM file with the certificate authorities that the platform's certificate is verified against.
     type: path
-  _request:
-    description:
-      - The order that this module's action plugin sends to the workspace. Not for tasks, where it is refused.
-    type: dict
 extends_documentation_fragment:
   - molecule_ai.workspace.docker_engine
 attributes:
@@ -222,22 +218,16 @@ awaiting_confirmation:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.molecule_ai.workspace.plugins.module_utils import host_restart, plugin_request
-from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
-from ansible_collections.molecule_ai.workspace.plugins.module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE
+
+from ..module_utils import host_restart
+from ..module_utils.request_module import REQUEST_ARGUMENT_SPEC, answer
+from ..module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE
 
 
 def main() -> None:
-    """Answer the one request that the action plugin sent."""
-    module = AnsibleModule(argument_spec=dict(ARGUMENT_SPEC, _request={"type": "dict"}), mutually_exclusive=MUTUALLY_EXCLUSIVE, supports_check_mode=True)
-    request = module.params["_request"]
-    if request is None:
-        module.fail_json(msg="workspace_restart works through its action plugin only: call it in a task as molecule_ai.workspace.workspace_restart")
-    handle = host_restart.restart if request["operation"] == "restart_host" else plugin_request.handle
-    try:
-        module.exit_json(result=handle(request))
-    except WorkspaceError as error:
-        module.fail_json(msg=str(error))
+    """Carry the action plugin's request out and give its result back."""
+    module = AnsibleModule(argument_spec=dict(ARGUMENT_SPEC, **REQUEST_ARGUMENT_SPEC), mutually_exclusive=MUTUALLY_EXCLUSIVE, supports_check_mode=True)
+    answer(module, host_restart.changes, host_restart.handle)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from typing import Any, Collection, Mapping, Sequence
 from ..module_utils.errors import InvalidInputError
 from ..module_utils.names import validate_config_dir, validate_plugin_name
 from ..module_utils.plugin_options import PLUGIN_ARGUMENT_SPEC
+from ..module_utils.plugin_request import VERSION
 from ..module_utils.plugin_tree import Drift, compare
 from .manifest import validate_pins
 from .prepared_plugin import PreparedPlugin
 from .workspace_answer import Observed
-
-REQUEST_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def _whole(kind: str, expected: str, observed: str) -> Drift:
 
 def _request(operation: str, target: Target) -> dict[str, Any]:
     return {
-        "version": REQUEST_VERSION,
+        "version": VERSION,
         "operation": operation,
         "config_dir": target.config_dir,
         "runtime_config_dir": target.runtime_config_dir,

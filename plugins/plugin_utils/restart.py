@@ -12,6 +12,7 @@ import abc
 import dataclasses
 import typing as t
 
+from ..module_utils import host_restart, plugin_request
 from ..module_utils.container_readiness import ContainerReadiness, wait_until_ready
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import validate_config_dir, validate_container_name, validate_systemd_unit, validate_workspace_id
@@ -21,7 +22,6 @@ from .platform_api import Platform, PlatformOptions
 # Runs one request on the workspace and returns its result; raises WorkspaceError.
 Remote = t.Callable[[dict[str, t.Any]], dict[str, t.Any]]
 
-REQUEST_VERSION = 1
 IN_PLACE_TIMEOUT = 120
 # On the SaaS a restart terminates the instance and provisions another one.
 PLATFORM_TIMEOUT = 900
@@ -99,7 +99,7 @@ class Method(abc.ABC):
         }
 
     def _request(self, operation: str, **more: object) -> dict[str, t.Any]:
-        return {"version": REQUEST_VERSION, "operation": operation, "config_dir": self._runtime.config_dir, **more}
+        return {"version": plugin_request.VERSION, "operation": operation, "config_dir": self._runtime.config_dir, **more}
 
     def _pending(self) -> dict[str, str]:
         """The plugins that wait for a restart, each with the id of the install that waits."""
@@ -173,7 +173,7 @@ class HostMethod(Method):
         """As :meth:`ControllerMethod.run`, but the host does it all, dry run included."""
         answer = self._remote(
             self._request(
-                "restart_host",
+                host_restart.OPERATION,
                 container=self._runtime.container,
                 unit=self._runtime.unit,
                 force=self._parameters["force"],

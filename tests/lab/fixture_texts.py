@@ -39,7 +39,7 @@ ECC_RULES = {
     # A header-like line and blank lines inside: whoever looks for the end of a block by its looks goes wrong here.
     "plugins": (
         "# Plugins\n\nThe runtime marks what it adds to its memory like this:\n\n"
-        "# Plugin: ecc / rule: example.md\n\nThat line is part of this rule.\n\n\n\nSo is this one – “quoted”, with a ☂.\n"
+        "# Plugin: ecc / rule: example.md\n\nThat line is part of this rule.\n\n\n\nSo is this one – \u201cquoted\u201d, with a ☂.\n"
     ),
     "testing": "# Testing\n\nA test fails before the fix and passes after it.\n\n- Name what is tested.\n- No sleep.\n\n    indented example\n\nDone.",
 }

@@ -123,7 +123,7 @@ def test_unreachable_is_unreachable() -> None:
 
 def test_documentation_names_every_option_and_every_result() -> None:
     documented = {**yaml.safe_load(module.DOCUMENTATION)["options"], **yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]}
-    assert set(documented) == set(ARGUMENT_SPEC) | {"_request"}
+    assert set(documented) == set(ARGUMENT_SPEC)
     for name, specification in ARGUMENT_SPEC.items():
         assert documented[name]["type"] == specification["type"]
         assert documented[name].get("default") == specification.get("default")

@@ -193,6 +193,10 @@ options:
     description: How many differences of each plugin are listed in RV(drift), at least one. RV(plugins[].drift_count) always counts all of them.
     type: int
     default: 100
+  _request:
+    description:
+      - The order that this module's action plugin sends to the workspace. Not for tasks, where it is refused.
+    type: dict
 notes:
   - The workspace is not told to restart. That is left to M(molecule_ai.workspace.workspace_restart), so that several changes cost one restart.
   - Root, or the user that owns the config dir, is needed on the workspace. On an EC2 instance that means C(become=true).

@@ -111,6 +111,10 @@ options:
     description:
       - Path on the controller of a PEM file with the certificate authorities that the platform's certificate is verified against.
     type: path
+  _request:
+    description:
+      - The order that this module's action plugin sends to the workspace. Not for tasks, where it is refused.
+    type: dict
 extends_documentation_fragment:
   - molecule_ai.workspace.docker_engine
 attributes:

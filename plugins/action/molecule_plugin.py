@@ -51,10 +51,7 @@ class ActionModule(ActionBase):
         try:
             return self._converge()
         except (WorkspaceError, AnsibleActionFail) as error:
-            failure = error if isinstance(error, AnsibleActionFail) else AnsibleActionFail(str(error))
-            # Up to ansible-core 2.18 it holds a traceback, which nobody needs for a sentence.
-            failure.result.pop("exception", None)
-            raise failure from None
+            raise task_data.failure(error) from None
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
 

@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils import names
 from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from ..plugin_utils import aws_session, backend, backend_evidence, connection_variables, docker_engine
+from ..plugin_utils import aws_session, backend, backend_evidence, connection_variables, docker_engine, task_data
 
 WORKSPACE_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "workspace_id": {"type": "str"},
@@ -47,13 +47,13 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return ``ansible_facts``; a lookup that failed is a fact, only input that cannot be right fails the task."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(
-            argument_spec=ARGUMENT_SPEC, mutually_exclusive=[("workspace_id", "workspaces")], required_one_of=[("workspace_id", "workspaces")]
-        )
         try:
-            result["ansible_facts"] = facts(arguments)
-        except WorkspaceError as error:
-            raise AnsibleActionFail(str(error)) from error
+            _validation, arguments = self.validate_argument_spec(
+                argument_spec=ARGUMENT_SPEC, mutually_exclusive=[("workspace_id", "workspaces")], required_one_of=[("workspace_id", "workspaces")]
+            )
+            result["ansible_facts"] = facts(task_data.plain(arguments))
+        except (WorkspaceError, AnsibleActionFail) as error:
+            raise task_data.failure(error) from None
         result["changed"] = False
         return result
 

@@ -19,11 +19,11 @@ class ActionModule(ActionBase):
     """Runs on the controller; asks the workspace through its own connection."""
 
     TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Return the task's result; every failure is one sentence."""
-        self._supports_check_mode = True
-        self._supports_async = False
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
 
@@ -37,8 +37,8 @@ class ActionModule(ActionBase):
             self._take_engine_from(backend.get("engine") or {})
             _validation, parameters = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE)
             result.update(restart.run(task_data.plain(parameters), backend, remote, self._task.check_mode))
-        except WorkspaceError as error:
-            raise AnsibleActionFail(str(error)) from error
+        except (WorkspaceError, AnsibleActionFail) as error:
+            raise task_data.failure(error) from None
         return result
 
     def _take_engine_from(self, engine: dict[str, t.Any]) -> None:

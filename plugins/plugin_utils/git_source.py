@@ -193,12 +193,15 @@ class _Repository:
             stdout = cast("IO[bytes]", process.stdout)
             for file in files:
                 header = stdout.readline().split()
-                if header != [file.object_id.encode(), b"blob", str(file.size).encode()]:
-                    process.kill()
-                    raise WorkspaceError(f"{self._reference.shown} was fetched incompletely: {file.path!r} is missing; try again")
                 destination = root / file.path
                 destination.parent.mkdir(parents=True, exist_ok=True)
-                write_file(destination, stdout, file.size, file.executable)
+                try:
+                    if header != [file.object_id.encode(), b"blob", str(file.size).encode()]:
+                        raise EOFError("another answer")
+                    write_file(destination, stdout, file.size, file.executable)
+                except EOFError as error:
+                    process.kill()
+                    raise WorkspaceError(f"{self._reference.shown} was fetched incompletely: {file.path!r} is missing; try again") from error
                 stdout.read(1)
 
     def _fetch_commit(self, commit: str) -> str:

@@ -40,7 +40,8 @@ def unpack(archive: Path, workspace: Path, max_bytes: int, max_entries: int) -> 
             # tarfile stops at the end marker; gzip's checksum, which tells a damaged download, lies behind the last byte.
             while stream.read(_CHUNK):
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    # Numbers and names in a damaged header end as errors of the other kinds.
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, OverflowError) as error:
         raise InvalidInputError(f"archive {archive} cannot be unpacked: {error}") from error
     return _plugin_root(root)
 

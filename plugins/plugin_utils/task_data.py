@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Mapping
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 
@@ -42,6 +42,13 @@ def backend_fact(task_vars: Mapping[str, Any], template: Callable[[Any], Any]) -
     if fact is not None and not isinstance(fact, dict):
         raise InvalidInputError("the variable workspace_backend must be the fact that molecule_ai.workspace.workspace_backend_facts sets")
     return fact or {}
+
+
+def failure(error: WorkspaceError | AnsibleActionFail) -> AnsibleActionFail:
+    """Return how a task fails for ``error``: with its sentence alone. Up to ansible-core 2.18 the result would hold a traceback as well."""
+    failed = error if isinstance(error, AnsibleActionFail) else AnsibleActionFail(str(error))
+    failed.result.pop("exception", None)
+    return failed
 
 
 def result_of(returned: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,11 @@ _SYSTEM_DIRECTORIES = frozenset(
 )
 
 
+def is_integer(value: object) -> bool:
+    """Tell whether ``value`` is a whole number; for Python, ``True`` and ``False`` are numbers too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_plugin_name(name: str) -> bool:
     """Tell whether ``name`` may name a plugin directory. The platform accepts ``.`` and then deletes all plugins, so we are stricter."""
     return PLUGIN_NAME.fullmatch(name) is not None and ".." not in name

@@ -42,7 +42,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 from . import directory_files, placements, plugin_store, receipts
 from .errors import InvalidInputError, WorkspaceError
-from .names import is_plugin_name, validate_config_dir, validate_plugin_name
+from .names import is_integer, is_plugin_name, validate_config_dir, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
 from .plugin_tree import DEFAULT_LIMITS, DIGEST, Entries, Limits, Owner, ScanResult, observe, tree_digest
 from .printable import printable
@@ -85,7 +85,7 @@ class _Request:
         if not isinstance(request, dict):
             raise InvalidInputError("the request to the workspace is not a dictionary")
         self._request = request
-        if type(request.get("version")) is not int or request["version"] != VERSION:
+        if not is_integer(request.get("version")) or request["version"] != VERSION:
             raise InvalidInputError(f"request version {request.get('version')!r} is unknown: controller and workspace must use one version of the collection")
         self.operation: str = request.get("operation")  # type: ignore[assignment]
         if not isinstance(self.operation, str) or self.operation not in _OPERATIONS:
@@ -116,8 +116,8 @@ class _Request:
 
     def integer(self, field: str, default: int, minimum: int, maximum: int) -> int:
         """A whole number within bounds."""
-        value = self._request.get(field, default)
-        if type(value) is not int or not minimum <= value <= maximum:
+        value: int = self._request.get(field, default)
+        if not is_integer(value) or not minimum <= value <= maximum:
             raise InvalidInputError(f"{field} {value!r} is not allowed: use a whole number from {minimum} to {maximum}")
         return value
 
@@ -149,7 +149,7 @@ class _Request:
 
     def _owner(self) -> Owner:
         value = self._request.get("owner", [1000, 1000])
-        if not isinstance(value, (list, tuple)) or len(value) != 2 or any(type(part) is not int or not 0 <= part <= _MAX_ID for part in value):
+        if not isinstance(value, (list, tuple)) or len(value) != 2 or any(not is_integer(part) or not 0 <= part <= _MAX_ID for part in value):
             raise InvalidInputError(f"owner {value!r} is not allowed: use a list of a user id and a group id")
         return value[0], value[1]
 

@@ -17,7 +17,7 @@ from typing import Any, Dict, Mapping, NamedTuple
 
 from . import directory_files, safe_files
 from .errors import WorkspaceError
-from .names import is_plugin_name
+from .names import is_integer, is_plugin_name
 from .plugin_tree import DIGEST
 
 Receipt = Dict[str, Any]
@@ -112,7 +112,7 @@ def _problem(receipt: object, plugin_name: str) -> str:
     """What is wrong with a decoded receipt; empty when nothing is."""
     if not isinstance(receipt, dict) or frozenset(receipt) != _KEYS:
         return "does not hold exactly the fields of a receipt"
-    if type(receipt["version"]) is not int or receipt["version"] != VERSION:
+    if not is_integer(receipt["version"]) or receipt["version"] != VERSION:
         return f"has the unknown version {receipt['version']!r}"
     digest_pattern = DIGEST if receipt["state"] == "present" else None
     checks = {

@@ -64,7 +64,7 @@ def test_refused_is_one_sentence(ec2: tuple[t.Any, t.Any]) -> None:
     """What, where, why; no raw text of AWS."""
     client, stubber = ec2
     stubber.add_client_error("describe_instances", "UnauthorizedOperation", "You are not authorized. Encoded authorization failure message: AAAA")
-    expected = r"^cannot look up EC2 instances in eu-west-1: AWS answers UnauthorizedOperation \(the IAM identity"
+    expected = r"^cannot look up EC2 instances in eu-west-1: AWS answers UnauthorizedOperation \(allow the IAM identity the action DescribeInstances\)"
     with pytest.raises(aws_session.AwsError, match=expected) as caught:
         ec2_instances.find_by_workspace_ids(client, ["w1"])
     assert "Encoded" not in str(caught.value)

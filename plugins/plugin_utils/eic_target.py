@@ -38,12 +38,16 @@ class Target:
         return bool(self.address and self.endpoint_id and self.dns_name)
 
 
-def resolve(known: Target, instance_id: str, ec2: t.Callable[[], botocore.client.BaseClient], *, fips: bool = False) -> Target:
+def resolve(
+    known: Target, instance_id: str, ec2: t.Callable[[], botocore.client.BaseClient], *, fips: bool = False, direct: bool = False
+) -> Target:
     """Complete ``known`` for ``instance_id``; ``ec2`` makes the client, and is not called when nothing is missing.
+
+    Without a tunnel (``direct``) the address is all that is needed, and no endpoint is looked up.
 
     Raises :class:`TargetError` when instance, address or endpoint is missing or unusable, and :class:`aws_session.AwsError` when EC2 can't be asked.
     """
-    if known.is_complete():
+    if known.is_complete() or (direct and known.address):
         return known
     import botocore.exceptions
 
@@ -54,7 +58,7 @@ def resolve(known: Target, instance_id: str, ec2: t.Callable[[], botocore.client
             what = f"cannot look up EC2 instance {instance_id}"
             instance = _running_instance(client, instance_id)
             address, vpc_id, subnet_id = address or _address(instance), instance.get("VpcId"), instance.get("SubnetId")
-        if not known.endpoint_id or not known.dns_name:
+        if not direct and not (known.endpoint_id and known.dns_name):
             what = f"cannot look up the EC2 Instance Connect Endpoint for {instance_id}"
             endpoint = _endpoint_by_id(client, known.endpoint_id) if known.endpoint_id else _endpoint_of_vpc(client, instance_id, vpc_id, subnet_id)
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:

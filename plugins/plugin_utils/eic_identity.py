@@ -76,7 +76,8 @@ def public_key_of(path: str) -> str:
         raise KeyFileError(f"{path} does not exist")
     try:
         # an empty passphrase, so that it cannot ask for one
-        done = subprocess.run(["ssh-keygen", "-y", "-P", "", "-f", path], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=30)  # noqa: S603 - a list of arguments, no shell
+        command = ["ssh-keygen", "-y", "-P", "", "-f", path]
+        done = subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=30)  # noqa: S603 - a list of arguments, no shell
         return " ".join(done.stdout.decode("ascii").split()[:2])
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
         raise KeyFileError(f"{path} is no private key without a passphrase, and {path}.pub is missing") from error

@@ -221,6 +221,10 @@ class Lab:
         """Change adjustable values of the simulated services (see ``lab.settings``)."""
         return self._control("PUT", "settings", values)
 
+    def reset_settings(self) -> None:
+        """All adjustable values back to their defaults."""
+        self._control("DELETE", "settings")
+
     def environment(self) -> dict[str, str]:
         """The environment for Ansible on the lab: this process's own with the lab's values."""
         return {**os.environ, **environment(self)}

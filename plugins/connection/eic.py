@@ -128,9 +128,20 @@ options:
     default: 3600
     vars:
       - name: ansible_eic_tunnel_wait
+  target_cache_lifetime:
+    description:
+      - Seconds for which the answers of EC2 about addresses and endpoints are remembered in O(state_directory), for all plays with the same credentials.
+      - An answer is forgotten earlier when a connection with it fails. Instances that are missing or not running are never remembered.
+      - The first instance that is looked up costs one query. The second one costs a query for all running instances of the first one's VPC, and all
+        further ones of that VPC cost none.
+    type: integer
+    default: 300
+    vars:
+      - name: ansible_eic_target_cache_lifetime
   state_directory:
     description:
-      - Private directory for what the processes of one user have to know of each other. These are the tunnels that are open and the connections that are in use.
+      - Private directory for what the processes of one user have to know of each other. These are the tunnels that are open, the connections in use, and
+        the addresses and endpoints that were looked up.
       - It has to be on a file system with working locks, and the same for all plays that share O(tunnel_budget).
     type: path
     default: ~/.ansible/eic
@@ -196,7 +207,7 @@ notes:
   - A transfer whose connection broke off is done once more, as a whole.
   - A live connection takes one of the 20 concurrent tunnels of its endpoint, a quota that AWS does not raise. Connections live on for C(ControlPersist) seconds
     (60 unless O(ssh_args) says otherwise) after their last task. The plugin keeps within the quota by O(tunnel_budget), whatever C(forks) is.
-    With more hosts than tunnels, the strategy P(ansible.builtin.host_pinned#strategy) opens one tunnel per host, and the default strategy one per host and task.
+    With more hosts than tunnels, the strategy P(ansible.builtin.host_pinned#strategy) opens one tunnel per host, the default strategy one per host and task.
   - C(ControlPersist=no) in O(ssh_args) is taken as 5 seconds, because the tunnel is opened ahead of the command.
   - ssh returns 255 both for its own errors and for a remote command that exits with 255. Either makes the host unreachable. The message says which it was.
   - The M(ansible.posix.synchronize) module refuses connection plugins other than ssh, so it does not work with this one. Use M(ansible.builtin.copy) or
@@ -357,6 +368,7 @@ class Connection(SshConnection):  # type: ignore[misc]
                 state_directory=unfrackpath(get("state_directory")),
                 tunnel_budget=get("tunnel_budget"),
                 tunnel_wait=get("tunnel_wait"),
+                target_cache_lifetime=get("target_cache_lifetime"),
                 ssh_executable=get("ssh_executable"),
             )
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.util
+import json
 import os
 import random
 import re
@@ -24,6 +26,7 @@ from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import validate_instance_id
 from . import aws_session, eic_budget, eic_console_keys, eic_errors, eic_identity, eic_master, eic_ticket, eic_tunnel, eic_use
 from .eic_target import Target, resolve
+from .eic_target_cache import CachedLookup, forget
 
 _OS_USER = re.compile(r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?")
 _CONNECT_TO = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
@@ -42,6 +45,12 @@ _CREDENTIAL_VARIABLES = (
 _LOGIN_ALLOWANCE = 15
 """Seconds that key exchange and login may take after the banner; sshd may wait 5 s for each of two key look-ups."""
 
+
+_RESOLVED_WRONGLY = frozenset([
+    "TargetUnreachable", "AddressUnreachable", "InstanceNotFound", "InstanceNotRunning", "InstanceUnavailable", "EndpointNotFound", "TunnelParameterRefused",
+    "TunnelRefused", "NameResolution", "ConnectionRefused", "ConnectionFailed", "CertificateRefused", "HandshakeInvalid", "KeyNotAccepted", "HostKeyChanged",
+])
+"""Failures that a remembered address or endpoint may be the cause of."""
 
 _LONGEST_PAUSE = 30.0
 """Seconds between two attempts while the endpoint's quota is used up by other controllers."""
@@ -89,6 +98,7 @@ class Settings:
     state_directory: str = ""
     tunnel_budget: int = 18
     tunnel_wait: int = 3600
+    target_cache_lifetime: int = 300
     ssh_executable: str = "ssh"
 
     def __post_init__(self) -> None:
@@ -101,6 +111,8 @@ class Settings:
             raise InvalidInputError(f"the tunnel budget must be at least 1, not {self.tunnel_budget}; check ansible_eic_tunnel_budget")
         if self.tunnel_wait < 0:
             raise InvalidInputError(f"the time to wait for a tunnel cannot be {self.tunnel_wait} seconds; check ansible_eic_tunnel_wait")
+        if self.target_cache_lifetime < 0:
+            raise InvalidInputError(f"targets cannot be remembered for {self.target_cache_lifetime} seconds; check ansible_eic_target_cache_lifetime")
         if self.tunnel_timeout < 1:
             raise InvalidInputError(f"the time to open a tunnel must be at least 1 second, not {self.tunnel_timeout}; check ansible_eic_tunnel_timeout")
         if self.connect_to and not _CONNECT_TO.fullmatch(self.connect_to):
@@ -122,6 +134,14 @@ class Settings:
     def status_path(self) -> str:
         """Where the tunnel of the shared connection says why it ended, for whoever uses it then."""
         return f"{self.control_path}.status"
+
+    @property
+    def target_cache(self) -> str:
+        """The file of what EC2 said to these credentials about instances and endpoints."""
+        aws = self.aws
+        identity = [aws.region, os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"), aws.endpoint_url, aws.profile, aws.access_key]
+        identity += [os.environ.get(name) for name in _CREDENTIAL_VARIABLES]
+        return os.path.join(self.state_directory, f"targets-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]}.json")
 
     @property
     def use_file(self) -> str:
@@ -201,7 +221,8 @@ def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterat
     made = aws_session.session(settings.aws)
     fips = bool(made.get_config_variable("use_fips_endpoint"))
     region = aws_session.region(settings.aws, made)
-    target = resolve(settings.known, settings.instance_id, lambda: aws_session.client(settings.aws, "ec2", made=made), fips=fips, direct=settings.direct)
+    lookup = CachedLookup(lambda: aws_session.client(settings.aws, "ec2", made=made), settings.target_cache, settings.target_cache_lifetime)
+    target = resolve(settings.known, settings.instance_id, lookup, fips=fips, direct=settings.direct)
     public_key = _public_key(settings)
     if settings.host_key_policy == "console":
         _trust_console(settings, made)
@@ -292,6 +313,8 @@ def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_pa
         try:
             return _open_master(settings, command, ticket_path)
         except EicError as error:
+            if error.code in _RESOLVED_WRONGLY:
+                forget(settings.target_cache, settings.instance_id)
             if error.code == "TunnelQuota" and time.monotonic() + pause < end:
                 _stop_idle(settings, eic_budget.holders(_budget_directory(settings, error.context.endpoint)))
             elif error.code in REPEATED_ONCE and others:
@@ -314,6 +337,8 @@ def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: st
         except OSError as error:
             raise EicError("SshConfiguration", context) from error
     if status != 0:
+        # when it is ssh that gives up, it does so by its ConnectTimeout
+        context = dataclasses.replace(context, seconds=settings.tunnel_timeout + settings.login_timeout)
         raise failure(settings, context, eic_errors.code_of_ssh_messages(messages))
     if not eic_master.is_alive(settings.control_path):
         raise EicError("MasterMissing", context)

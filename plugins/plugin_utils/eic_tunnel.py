@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tunnel process: ssh's ProxyCommand, from standard input and output to an EC2 Instance Connect Endpoint.
 
-``python -I -S eic_tunnel.py TICKET``: take the ticket and its slot of the endpoint's budget, open the websocket, push the run's public key (as late as possible: it lives 60 s), pump bytes until
-one side ends. ssh starts it only when a new connection is needed, so pushing the key here has no check-then-use race.
+``python -I -S eic_tunnel.py TICKET``: take the ticket and its slot of the endpoint's budget, open the websocket, push the run's public key (as late as
+possible: it lives 60 s), pump bytes until one side ends. ssh starts it only when a new connection is needed, so pushing the key here has no check-then-use
+race.
 
 It runs once per host, so it starts without site-packages: only ``websockets`` (its sans-I/O core) is looked up where the ticket says.
 Protocol: RFC 6455 with raw bytes in BINARY frames, as in the AWS CLI's ``ec2-instance-connect open-tunnel``.

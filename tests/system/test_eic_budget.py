@@ -50,7 +50,7 @@ def inventory(lab: Lab, hosts: list[dict[str, Any]], tmp_path: pathlib.Path) -> 
     """The instances as an inventory, with state of their own."""
     variables = yaml.safe_load(lab.inventory.read_text())["workspaces"]["vars"]
     variables |= {
-        "ansible_connection": "molecule_ai.workspace.eic", "ansible_user": "ubuntu", "ansible_python_interpreter": "/usr/bin/python3", "ansible_pipelining": True,
+        "ansible_connection": "molecule_ai.workspace.eic", "ansible_user": "ubuntu",
         "ansible_eic_state_directory": str(tmp_path / "state"), "ansible_eic_known_hosts_file": str(tmp_path / "known_hosts"),
         "ansible_eic_tunnel_budget": BUDGET, "ansible_eic_tunnel_wait": 300, "ansible_eic_tunnel_timeout": 60, "ansible_ssh_timeout": 60,
     }
@@ -86,8 +86,8 @@ class Tunnels:
     def table(self, what: str) -> str:
         """The measured figures, for the log."""
         peak = self._lab.counters()["tunnels_open_peak_by_endpoint"].get(ENDPOINT_ID)
-        return (f"{what}: {time.monotonic() - self._started:.1f} s, {self['tunnels']} tunnels, {self['tunnels_refused']} refused, {self['key_pushes']} key pushes, "
-                f"peak {peak}, {self['describe_instances']} instance queries, {self['describe_endpoints']} endpoint queries")
+        return (f"{what}: {time.monotonic() - self._started:.1f} s, {self['tunnels']} tunnels, {self['tunnels_refused']} refused, "
+                f"{self['key_pushes']} key pushes, peak {peak}, {self['describe_instances']} instance queries, {self['describe_endpoints']} endpoint queries")
 
 
 def raw(command: str = "true") -> dict[str, Any]:
@@ -108,6 +108,8 @@ def test_more_hosts_than_tunnels(lab: Lab, ansible: Callable[..., Run], play: Pl
     print(counted.table(f"{HOSTS} hosts, {TASKS} tasks, {strategy}, {FORKS} forks"))
     all_ok(run)
     assert counted["tunnels_refused"] == 0
+    assert counted["describe_endpoints"] == 1
+    assert counted["describe_instances"] <= 2
     assert lab.counters()["tunnels_open_peak_by_endpoint"][ENDPOINT_ID] <= BUDGET
     if strategy == "host_pinned":
         # a host keeps its connection until its play is over; on a busy machine a few may lose theirs between two tasks
@@ -122,7 +124,9 @@ def test_two_plays_share_the_budget(lab: Lab, ansible: Callable[..., Run], play:
     command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(playbook)]
     parts = [half[: HOSTS // 2], half[HOSTS // 2:]]
     plays = [
-        subprocess.Popen([*command, "--limit", ",".join(part)], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            [*command, "--limit", ",".join(part)], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         for part in parts
     ]
     outputs = [each.communicate(timeout=600)[0] for each in plays]
@@ -146,6 +150,6 @@ def test_a_quota_that_others_use_up_is_waited_for(lab: Lab, ansible: Callable[..
     variables = {"ansible_eic_tunnel_budget": 18}
     lab.settings(tunnel_quota=1)
     counted = Tunnels(lab)
-    run = ansible(play([raw() for _ in range(TASKS)], strategy="host_pinned"), "--forks", "2", inventory=inventory, limit="fleet-000,fleet-001", variables=variables)
-    run.ok()
+    playbook = play([raw() for _ in range(TASKS)], strategy="host_pinned")
+    ansible(playbook, "--forks", "2", inventory=inventory, limit="fleet-000,fleet-001", variables=variables).ok()
     assert counted["tunnels_refused"] > 0

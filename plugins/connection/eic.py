@@ -101,6 +101,15 @@ options:
     default: 3600
     vars:
       - name: ansible_eic_max_tunnel_duration
+  rotation_margin:
+    description:
+      - A connection whose tunnel ends in less than this many seconds (or half of O(max_tunnel_duration), if that is less) is replaced before the next
+        task starts. Tasks that are running over it then go on to their end, or to that of the tunnel.
+      - So this is the time that a task may take at any point of a play. A longer one is safe at the start of a connection only, or with C(async).
+    type: integer
+    default: 300
+    vars:
+      - name: ansible_eic_rotation_margin
   tunnel_timeout:
     description:
       - Seconds within which the tunnel must be open and the key pushed, retries included.
@@ -368,6 +377,7 @@ class Connection(SshConnection):  # type: ignore[misc]
                 state_directory=unfrackpath(get("state_directory")),
                 tunnel_budget=get("tunnel_budget"),
                 tunnel_wait=get("tunnel_wait"),
+                rotation_margin=get("rotation_margin"),
                 target_cache_lifetime=get("target_cache_lifetime"),
                 ssh_executable=get("ssh_executable"),
             )
@@ -419,12 +429,13 @@ class Connection(SshConnection):  # type: ignore[misc]
         while attempts:
             attempts -= 1
             self._open(settings)
+            master = eic_master.identity(settings.control_path)
             result = self._run_once(cmd, in_data, sudoable)
             if result is not None and result[0] != _CONNECTION_LOST:
                 return result
             report = eic_ticket.take_report(unused_status)
             if result is not None and (report is None or report.code != "TicketMissing"):
-                return self._explain(settings, cmd, result)
+                return self._explain(settings, cmd, result, master)
             # ssh found the shared connection gone, or out of sessions, and had no ticket for another: nothing has started
             if eic_master.is_alive(settings.control_path):
                 try:
@@ -437,7 +448,7 @@ class Connection(SshConnection):  # type: ignore[misc]
                     attempts += 1
                     continue
                 if result is not None:
-                    return result if result[0] != _CONNECTION_LOST else self._explain(settings, cmd, result)
+                    return result if result[0] != _CONNECTION_LOST else self._explain(settings, cmd, result, master)
         raise AnsibleConnectionFailure(eic_errors.sentence("TicketMissing", settings.context()))
 
     def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
@@ -450,7 +461,7 @@ class Connection(SshConnection):  # type: ignore[misc]
 
     def _open(self, settings: eic_session.Settings) -> None:
         """Open the shared connection unless it is up. Only here is anything repeated: no command has started yet."""
-        if eic_master.is_alive(settings.control_path):
+        if eic_session.is_ready(settings):
             return
         display.vvv(f"EIC: OPEN TUNNEL TO {settings.instance_id} FOR USER {settings.os_user}", host=self.host)
         executable = self.get_option("ssh_executable")
@@ -468,9 +479,11 @@ class Connection(SshConnection):  # type: ignore[misc]
                     raise
                 display.vv(f"EIC: attempt {attempt} of {attempts}: {error}", host=self.host)
 
-    def _explain(self, settings: eic_session.Settings, cmd: list[bytes], result: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:
-        """Raise what a 255 after the start of a command means; a transfer whose connection stayed up is left to core, which may try another way."""
-        if not eic_master.is_alive(settings.control_path):
+    def _explain(
+        self, settings: eic_session.Settings, cmd: list[bytes], result: tuple[int, bytes, bytes], master: tuple[int, int] | None
+    ) -> tuple[int, bytes, bytes]:
+        """Raise what a 255 after the start of a command means; a transfer whose connection (``master``) stayed up is left to core, which may try another."""
+        if not eic_master.is_alive(settings.control_path) or eic_master.identity(settings.control_path) != master:
             report = eic_ticket.take_report(settings.status_path)
             cause = eic_errors.cause(report.code, settings.context(reason=report.message)) + eic_errors.request_suffix(report.request_id) if report else ""
             reason = f": {cause}" if cause else ""

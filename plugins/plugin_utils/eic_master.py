@@ -37,6 +37,15 @@ def is_alive(control_path: str) -> bool:
     return True
 
 
+def identity(control_path: str) -> tuple[int, int] | None:
+    """What tells one master at ``control_path`` from the next one there; ``None`` without any."""
+    try:
+        status = os.stat(control_path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def stop(executable: str, control_path: str) -> bool:
     """Let the master at ``control_path`` end as soon as its last session has, and take no new ones; whether there was one that agreed to."""
     if not is_alive(control_path):

@@ -98,6 +98,7 @@ class Settings:
     state_directory: str = ""
     tunnel_budget: int = 18
     tunnel_wait: int = 3600
+    rotation_margin: int = 300
     target_cache_lifetime: int = 300
     ssh_executable: str = "ssh"
 
@@ -111,6 +112,8 @@ class Settings:
             raise InvalidInputError(f"the tunnel budget must be at least 1, not {self.tunnel_budget}; check ansible_eic_tunnel_budget")
         if self.tunnel_wait < 0:
             raise InvalidInputError(f"the time to wait for a tunnel cannot be {self.tunnel_wait} seconds; check ansible_eic_tunnel_wait")
+        if self.rotation_margin < 0:
+            raise InvalidInputError(f"the margin before a tunnel's end cannot be {self.rotation_margin} seconds; check ansible_eic_rotation_margin")
         if self.target_cache_lifetime < 0:
             raise InvalidInputError(f"targets cannot be remembered for {self.target_cache_lifetime} seconds; check ansible_eic_target_cache_lifetime")
         if self.tunnel_timeout < 1:
@@ -295,15 +298,29 @@ def open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str
 
     Raises :class:`EicError` and what :func:`ticket` raises.
     """
-    if eic_master.is_alive(settings.control_path):
+    if is_ready(settings):
         return
     limit = settings.tunnel_wait + 2 * settings.login_limit
     try:
         with eic_master.serialised(f"{settings.control_path}.lock", limit):
-            if not eic_master.is_alive(settings.control_path):
+            if not is_ready(settings) and _stop_old(settings):
                 _open_within_quota(settings, command, ticket_path)
     except eic_master.LockTimeout as error:
         raise EicError("LockTimeout", settings.context(seconds=limit)) from error
+
+
+def is_ready(settings: Settings) -> bool:
+    """Whether the shared connection is there, and its tunnel has time left for another task."""
+    if not eic_master.is_alive(settings.control_path):
+        return False
+    end = None if settings.direct else eic_use.recorded_end(settings.use_file)
+    return end is None or time.time() < end - min(settings.rotation_margin, settings.max_tunnel_duration / 2)
+
+
+def _stop_old(settings: Settings) -> bool:
+    """Let a master whose tunnel ends soon take no more sessions; those that it has go on to their end. Whether its place is free."""
+    eic_master.stop(settings.ssh_executable, settings.control_path)
+    return not eic_master.is_alive(settings.control_path)
 
 
 def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
@@ -328,6 +345,9 @@ def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_pa
 def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
     with ticket(settings, ticket_path) as target:
         context = settings.context(endpoint=target.endpoint_id, address=target.address)
+        if not settings.direct:
+            # noted beforehand: rather replaced a little too early than never
+            eic_use.record_end(settings.use_file, time.time() + settings.max_tunnel_duration)
         # ConnectTimeout must leave the tunnel the time to say itself what is wrong
         options = ["-f", "-N", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={settings.tunnel_timeout + settings.login_timeout}"]
         try:

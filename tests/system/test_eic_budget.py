@@ -153,3 +153,27 @@ def test_a_quota_that_others_use_up_is_waited_for(lab: Lab, ansible: Callable[..
     playbook = play([raw() for _ in range(TASKS)], strategy="host_pinned")
     ansible(playbook, "--forks", "2", inventory=inventory, limit="fleet-000,fleet-001", variables=variables).ok()
     assert counted["tunnels_refused"] > 0
+
+
+def test_an_old_connection_is_replaced_before_the_next_task(lab: Lab, ansible: Callable[..., Run], play: Play, inventory: pathlib.Path) -> None:
+    variables = {"ansible_eic_max_tunnel_duration": 16, "ansible_eic_rotation_margin": 10}
+    counted = Tunnels(lab)
+    run = ansible(play([raw(), raw("sleep 9"), raw(), raw()]), inventory=inventory, limit="fleet-000", variables=variables).ok()
+    assert run.stats["fleet-000"]["ok"] == 4
+    assert counted["tunnels"] == counted["key_pushes"] == 2
+
+
+def test_what_runs_while_the_connection_is_replaced_goes_on(
+    lab: Lab, ansible: Callable[..., Run], play: Play, inventory: pathlib.Path, hosts: list[dict[str, Any]]
+) -> None:
+    content = yaml.safe_load(inventory.read_text())
+    # two names of one machine share its connection
+    content["all"]["hosts"] = {name: {"ansible_eic_instance_id": hosts[0]["instance_id"], "command": command} for name, command in (
+        ("long", "sleep 14; echo through"), ("short", "sleep 11"),
+    )}
+    inventory.write_text(yaml.safe_dump(content))
+    variables = {"ansible_eic_max_tunnel_duration": 20, "ansible_eic_rotation_margin": 10}
+    counted = Tunnels(lab)
+    run = ansible(play([raw("{{ command }}"), raw()], strategy="free"), inventory=inventory, variables=variables).ok()
+    assert "through" in run.results("raw", "long")[0]["stdout"]
+    assert counted["tunnels"] == 2

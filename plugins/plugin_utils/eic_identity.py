@@ -128,11 +128,12 @@ def _run_process(directory: str) -> int:
 
 
 def _started_at(process: int) -> str:
-    """When a process started, in the kernel's ticks; empty where there is no /proc to ask."""
+    """When a process started, in the kernel's ticks; empty when it has ended (but nobody has taken note), and where there is no /proc to ask."""
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
             # behind the name, which may contain anything, "starttime" is the 20th field
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
+            return "" if fields[0] == "Z" else fields[19]
     except (OSError, IndexError):
         return ""
 

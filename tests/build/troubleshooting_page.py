@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Print the troubleshooting page of the eic connection from the table that its errors come from.
+"""Print the troubleshooting page of the eic connection, made from the table that its errors come from.
 
-tests/build/troubleshooting_page.py > docs/troubleshooting-eic.md: the page is committed, since it belongs to the collection's tarball; test_troubleshooting_page.py fails when it is not current.
+``tests/build/troubleshooting_page.py > docs/troubleshooting-eic.md``: the page is committed, since it belongs to the collection's tarball;
+test_troubleshooting_page.py fails when it is not current.
 """
 from __future__ import annotations
 

@@ -51,8 +51,6 @@ class Controller:
             "ansible_eic_state_directory": str(directory / "state"),
             "ansible_eic_tunnel_wait": 3,
             "ansible_control_path_dir": str(directory / "cp"),
-            "ansible_eic_state_directory": str(directory / "state"),
-            "ansible_eic_tunnel_wait": 5,
         }
 
     def give_target(self) -> None:

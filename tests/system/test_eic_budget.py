@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """More hosts than tunnels: the endpoint never has to refuse one, and everybody gets a turn.
 
-A small endpoint by default; ``EIC_FLEET=60 pytest tests/system/test_eic_budget.py`` is the full size (20 tunnels, of which the budget takes 18, and 50 forks).
+A small endpoint by default; ``EIC_FLEET=60 pytest tests/system/test_eic_budget.py`` is the full size: 20 tunnels, of which the budget
+takes 18, and ``EIC_FORKS`` (50).
 """
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from lab.fleet import fleet
 from lab.world import ENDPOINT_ID
 
 FULL = int(os.environ.get("EIC_FLEET", "0"))
-HOSTS, QUOTA, BUDGET, FORKS = (FULL, 20, 18, 50) if FULL else (8, 4, 3, 8)
+HOSTS, QUOTA, BUDGET, FORKS = (FULL, 20, 18, int(os.environ.get("EIC_FORKS", "50"))) if FULL else (8, 4, 3, 8)
 TASKS = 3
 
 Play = Callable[..., pathlib.Path]

@@ -98,7 +98,7 @@ def test_what_passes_by_itself_is_repeated_before_the_login(controller: Controll
         ("target_unreachable", {}, "unreachable", ["10.20.0.", "port 22", "security group"], "tunnels", (2, 2)),
         ("text_frame", {}, "unreachable", ["broke the tunnel's protocol", "text frame"], "tunnels", (1, 1)),
         ("expire_token", {"surface": "tunnel"}, "authentication", ["have expired", "aws sso login"], "tunnels_refused", (1, 1)),
-        ("expire_token", {"surface": "api"}, "authentication", ["expired"], "api_refused", (1, 1)),
+        ("expire_token", {"surface": "api"}, "authentication", ["have expired", "aws sso login"], "tunnels", (1, 1)),
     ],
 )
 def test_what_aws_refuses_is_one_sentence_with_its_request_id(

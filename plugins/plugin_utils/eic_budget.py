@@ -23,8 +23,8 @@ import time
 import typing as t
 
 _QUEUE = "queue"
-_HANDOVER = 3.0
-"""Seconds that a connection which was asked to end gets to free its slot, before another one is asked."""
+_STOP_INTERVAL = 0.1
+"""Seconds between two looks for idle connections."""
 
 
 class BudgetTimeout(Exception):
@@ -46,13 +46,15 @@ class Claim:
 Holder = dict[str, str]
 """What a claimer said about itself (JSON-able), as the waiting ones see it."""
 
+StopIdle = t.Callable[[list[Holder], int], object]
+
 
 @contextlib.contextmanager
-def claimed(directory: str, limit: int, wait: float, holder: Holder, stop_idle: t.Callable[[list[Holder]], bool]) -> t.Iterator[Claim]:
+def claimed(directory: str, limit: int, wait: float, holder: Holder, stop_idle: StopIdle) -> t.Iterator[Claim]:
     """Claim one of ``limit`` slots of the endpoint ``directory``, waiting at most ``wait`` seconds; it is held until the end of the context,
     and beyond it by whoever has called :func:`hold` meanwhile.
 
-    ``stop_idle`` gets the holders of all slots when none is free; it tries to make one of them end, and returns whether it has.
+    ``stop_idle`` gets the holders of all slots when none is free, and how many wait for one; it makes that many of them end, as far as it can.
     Raises :class:`BudgetTimeout` and :class:`OSError`.
     """
     descriptor, claim = _wait_for_slot(directory, limit, wait, holder, stop_idle)
@@ -91,8 +93,8 @@ def holders(directory: str) -> list[Holder]:
     return found
 
 
-def _wait_for_slot(directory: str, limit: int, wait: float, holder: Holder, stop_idle: t.Callable[[list[Holder]], bool]) -> tuple[int, Claim]:
-    end, stop_again = time.monotonic() + wait, 0.0
+def _wait_for_slot(directory: str, limit: int, wait: float, holder: Holder, stop_idle: StopIdle) -> tuple[int, Claim]:
+    end, stop_next = time.monotonic() + wait, 0.0
     os.makedirs(os.path.join(directory, _QUEUE), 0o700, exist_ok=True)
     with _queued(os.path.join(directory, _QUEUE)) as position:
         while True:
@@ -101,8 +103,9 @@ def _wait_for_slot(directory: str, limit: int, wait: float, holder: Holder, stop
                 found = _free_slot(directory, limit, holder)
                 if found:
                     return found
-                if time.monotonic() >= stop_again and stop_idle(holders(directory)):
-                    stop_again = time.monotonic() + _HANDOVER
+                if time.monotonic() >= stop_next:
+                    stop_idle(holders(directory), len(_waiting(os.path.join(directory, _QUEUE))))
+                    stop_next = time.monotonic() + _STOP_INTERVAL
             if time.monotonic() >= end:
                 raise BudgetTimeout
             # the further behind, the less often: fifty that wait must not keep a processor busy
@@ -144,13 +147,17 @@ def _queued(directory: str) -> t.Iterator[t.Callable[[], int]]:
 
 
 def _living_before(directory: str, name: str) -> int:
-    before = sorted(other for other in os.listdir(directory) if not other.startswith(".") and other < name)
+    before = [other for other in _waiting(directory) if other < name]
     while before and not _is_locked(os.path.join(directory, before[0])):
         # the first one decides who is next, so only it has to be looked at
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, before[0]))
         del before[0]
     return len(before)
+
+
+def _waiting(directory: str) -> list[str]:
+    return sorted(name for name in os.listdir(directory) if not name.startswith("."))
 
 
 def _is_locked(path: str) -> bool:

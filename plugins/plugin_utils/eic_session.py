@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import json
@@ -272,9 +273,8 @@ def _slot(settings: Settings, target: Target, wait: float) -> t.Iterator[eic_bud
         return
     eic_use.sweep(settings.state_directory)
     holder = {"control_path": settings.control_path, "use_file": settings.use_file, "instance_id": settings.instance_id}
-    claim = eic_budget.claimed(
-        _budget_directory(settings, str(target.endpoint_id)), settings.tunnel_budget, wait, holder, lambda holders: _stop_idle(settings, holders)
-    )
+    directory = _budget_directory(settings, str(target.endpoint_id))
+    claim = eic_budget.claimed(directory, settings.tunnel_budget, wait, holder, functools.partial(_stop_idle, settings))
     with contextlib.ExitStack() as held:
         try:
             slot = held.enter_context(claim)
@@ -289,8 +289,8 @@ def _budget_directory(settings: Settings, endpoint_id: str) -> str:
     return os.path.join(settings.state_directory, f"tunnels-{urllib.parse.quote(endpoint_id, safe='')}")
 
 
-def _stop_idle(settings: Settings, holders: t.Iterable[eic_budget.Holder]) -> bool:
-    return eic_use.stop_least_recently_used(holders, lambda control_path: eic_master.stop(settings.ssh_executable, control_path))
+def _stop_idle(settings: Settings, holders: t.Iterable[eic_budget.Holder], wanted: int) -> int:
+    return eic_use.stop_least_recently_used(holders, wanted, eic_master.is_alive, lambda path: eic_master.stop(settings.ssh_executable, path))
 
 
 def open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
@@ -333,7 +333,7 @@ def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_pa
             if error.code in _RESOLVED_WRONGLY:
                 forget(settings.target_cache, settings.instance_id)
             if error.code == "TunnelQuota" and time.monotonic() + pause < end:
-                _stop_idle(settings, eic_budget.holders(_budget_directory(settings, error.context.endpoint)))
+                _stop_idle(settings, eic_budget.holders(_budget_directory(settings, error.context.endpoint)), 1)
             elif error.code in REPEATED_ONCE and others:
                 others -= 1
             else:

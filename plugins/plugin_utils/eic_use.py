@@ -53,9 +53,12 @@ def _locked(file: str) -> int:
         os.close(descriptor)
 
 
-def stop_least_recently_used(holders: t.Iterable[Holder], stop: t.Callable[[str], bool]) -> bool:
-    """Let ``stop`` end the connection that has been idle for the longest time; whether it has ended one.
+def stop_least_recently_used(
+    holders: t.Iterable[Holder], wanted: int, is_alive: t.Callable[[str], bool], stop: t.Callable[[str], bool]
+) -> int:
+    """Let ``stop`` end the connections that have been idle for the longest time; how many it has ended.
 
+    They are as many as are ``wanted``, less those that were ended already and have not let go of their slot yet.
     ``holders`` name their ``control_path`` and ``use_file``. ``stop`` gets a ControlPath, and is called under the exclusive lock.
     """
     latest = time.time() - IDLE_SECONDS
@@ -65,11 +68,19 @@ def stop_least_recently_used(holders: t.Iterable[Holder], stop: t.Callable[[str]
             used = os.stat(holder["use_file"]).st_mtime
             if used <= latest:
                 candidates.append((used, holder["use_file"], holder["control_path"]))
+    stopped = 0
     for used, file, control_path in sorted(candidates):
+        if wanted <= 0:
+            break
         with _unused(file) as descriptor:
-            if descriptor is not None and os.fstat(descriptor).st_mtime == used and stop(control_path):
-                return True
-    return False
+            if descriptor is None or os.fstat(descriptor).st_mtime != used:
+                continue
+            if not is_alive(control_path):
+                wanted -= 1
+            elif stop(control_path):
+                wanted -= 1
+                stopped += 1
+    return stopped
 
 
 @contextlib.contextmanager

@@ -31,11 +31,12 @@ Play = Callable[..., pathlib.Path]
 
 
 @pytest.fixture(autouse=True)
-def small_endpoint(lab: Lab, fresh_connections: None) -> Iterator[None]:
-    """An endpoint with few tunnels, and nothing left of other tests."""
+def left_open(lab: Lab, fresh_connections: None) -> Iterator[int]:
+    """An endpoint with few tunnels; those that other tests have left for a minute come on top."""
     lab.clear_faults()
-    lab.settings(tunnel_quota=QUOTA)
-    yield
+    others = int(lab.reset_counters()["tunnels_open"])
+    lab.settings(tunnel_quota=QUOTA + others)
+    yield others
     lab.reset_settings()
 
 
@@ -103,7 +104,9 @@ def all_ok(run: Run) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["linear", "host_pinned"])
-def test_more_hosts_than_tunnels(lab: Lab, ansible: Callable[..., Run], play: Play, inventory: pathlib.Path, strategy: str) -> None:
+def test_more_hosts_than_tunnels(
+    lab: Lab, ansible: Callable[..., Run], play: Play, inventory: pathlib.Path, left_open: int, strategy: str
+) -> None:
     counted = Tunnels(lab)
     run = ansible(play([raw() for _ in range(TASKS)], strategy=strategy), "--forks", str(FORKS), inventory=inventory)
     print(counted.table(f"{HOSTS} hosts, {TASKS} tasks, {strategy}, {FORKS} forks"))
@@ -111,7 +114,7 @@ def test_more_hosts_than_tunnels(lab: Lab, ansible: Callable[..., Run], play: Pl
     assert counted["tunnels_refused"] == 0
     assert counted["describe_endpoints"] == 1
     assert counted["describe_instances"] <= 2
-    assert lab.counters()["tunnels_open_peak_by_endpoint"][ENDPOINT_ID] <= BUDGET
+    assert lab.counters()["tunnels_open_peak_by_endpoint"][ENDPOINT_ID] <= BUDGET + left_open
     if strategy == "host_pinned":
         # a host keeps its connection until its play is over; on a busy machine a few may lose theirs between two tasks
         assert counted["tunnels"] <= 1.5 * HOSTS

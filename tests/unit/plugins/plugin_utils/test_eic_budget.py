@@ -17,8 +17,8 @@ FORK = multiprocessing.get_context("fork")
 Process = FORK.Process
 
 
-def nothing_is_idle(_holders: list[eic_budget.Holder]) -> bool:
-    return False
+def nothing_is_idle(_holders: list[eic_budget.Holder], _wanted: int) -> None:
+    """Give up nothing."""
 
 
 def _wait_for(path: pathlib.Path) -> None:
@@ -138,16 +138,15 @@ def test_first_come_first_served_and_the_dead_are_passed_over(tmp_path: pathlib.
     assert pathlib.Path(log).read_text() == "bdef"
 
 
-def test_idle_ones_are_asked_to_end_one_at_a_time(tmp_path: pathlib.Path) -> None:
-    asked: list[list[str]] = []
+def test_the_first_of_the_queue_asks_idle_ones_to_end(tmp_path: pathlib.Path) -> None:
+    asked: list[tuple[list[str], int]] = []
 
-    def stop_idle(holders: list[eic_budget.Holder]) -> bool:
-        asked.append([holder["who"] for holder in holders])
+    def stop_idle(holders: list[eic_budget.Holder], wanted: int) -> None:
+        asked.append(([holder["who"] for holder in holders], wanted))
         first.__exit__(None, None, None)
-        return True
 
     first = eic_budget.claimed(str(tmp_path), 2, 0, {"who": "first"}, nothing_is_idle)
     first.__enter__()
     with eic_budget.claimed(str(tmp_path), 2, 0, {"who": "second"}, nothing_is_idle):
         with eic_budget.claimed(str(tmp_path), 2, 5, {"who": "third"}, stop_idle):
-            assert asked == [["first", "second"]]
+            assert asked == [(["first", "second"], 1)]

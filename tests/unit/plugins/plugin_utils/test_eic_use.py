@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pathlib
 import time
+from collections.abc import Collection
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_use
@@ -28,16 +29,33 @@ def holders(tmp_path: pathlib.Path) -> list[dict[str, str]]:
     return made
 
 
+def stop(holders: list[dict[str, str]], wanted: int = 1, alive: Collection[str] = ("oldest", "middle", "youngest", "new"), stuck: str = "") -> list[str]:
+    """The ControlPaths that are asked to end, in this order; ``stuck`` does not obey."""
+    asked: list[str] = []
+
+    def ask(control_path: str) -> bool:
+        asked.append(control_path)
+        return control_path != stuck
+
+    ended = eic_use.stop_least_recently_used(holders, wanted, lambda control_path: control_path in alive, ask)
+    assert ended == len([name for name in asked if name != stuck])
+    return asked
+
+
 def test_the_least_recently_used_goes_first(holders: list[dict[str, str]]) -> None:
-    stopped: list[str] = []
-    assert eic_use.stop_least_recently_used(holders, lambda control_path: not stopped.append(control_path))
-    assert stopped == ["oldest"]
+    assert stop(holders) == ["oldest"]
+    assert stop(holders, 2) == ["oldest", "middle"]
+    assert stop(holders, 9) == ["oldest", "middle", "youngest"]
 
 
 def test_one_that_cannot_be_stopped_is_passed_over(holders: list[dict[str, str]]) -> None:
-    assert eic_use.stop_least_recently_used(holders, lambda control_path: control_path == "youngest")
-    assert not eic_use.stop_least_recently_used(holders, lambda _control_path: False)
-    assert not eic_use.stop_least_recently_used([{}, {"use_file": "/nonexistent", "control_path": "x"}], lambda _control_path: True)
+    assert stop(holders, stuck="oldest") == ["oldest", "middle"]
+    assert stop([{}, {"use_file": "/nonexistent", "control_path": "x"}]) == []
+
+
+def test_one_that_is_about_to_free_its_slot_counts(holders: list[dict[str, str]]) -> None:
+    assert stop(holders, 1, alive=["middle", "youngest"]) == []
+    assert stop(holders, 2, alive=["oldest", "youngest"]) == ["oldest"]
 
 
 def _use(file: str, ready: str) -> None:
@@ -53,19 +71,17 @@ def test_what_is_in_use_is_never_stopped_until_its_user_dies(holders: list[dict[
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
     os.utime(oldest, (0, 0))
-    stopped: list[str] = []
-    assert not eic_use.stop_least_recently_used(holders[2:], lambda control_path: not stopped.append(control_path))
+    assert stop(holders[2:]) == []
     user.kill()
     user.join(10)
-    assert eic_use.stop_least_recently_used(holders[2:], lambda control_path: not stopped.append(control_path))
-    assert stopped == ["oldest"]
+    assert stop(holders[2:]) == ["oldest"]
 
 
 def test_what_was_used_just_now_is_not_idle(tmp_path: pathlib.Path) -> None:
     file = eic_use.path(str(tmp_path), "new")
     with eic_use.using(file):
         pass
-    assert not eic_use.stop_least_recently_used([{"use_file": file, "control_path": "new"}], lambda _control_path: True)
+    assert stop([{"use_file": file, "control_path": "new"}]) == []
 
 
 def test_the_end_of_a_tunnel_is_remembered(tmp_path: pathlib.Path) -> None:

@@ -80,6 +80,19 @@ options:
     type: string
     vars:
       - name: ansible_eic_private_address
+  tunnel:
+    description:
+      - How the instance is reached.
+      - Without a tunnel, the key is pushed and ssh connects to O(private_address) by itself.
+        Neither an endpoint nor C(ec2-instance-connect:OpenTunnel) is needed.
+        O(private_address) may then be any address or name by which the controller reaches the instance.
+    type: string
+    default: endpoint
+    choices:
+      endpoint: Through an EC2 Instance Connect Endpoint.
+      none: Directly, for a controller in the same network.
+    vars:
+      - name: ansible_eic_tunnel
   max_tunnel_duration:
     description:
       - Seconds after which the service ends the tunnel, 1 to 3600.
@@ -88,6 +101,15 @@ options:
     default: 3600
     vars:
       - name: ansible_eic_max_tunnel_duration
+  rotation_margin:
+    description:
+      - A connection whose tunnel ends in less than this many seconds (or half of O(max_tunnel_duration), if that is less) is replaced before the next
+        task starts. Tasks that are running over it then go on to their end, or to that of the tunnel.
+      - So this is the time that a task may take at any point of a play. A longer one is safe at the start of a connection only, or with C(async).
+    type: integer
+    default: 300
+    vars:
+      - name: ansible_eic_rotation_margin
   tunnel_timeout:
     description:
       - Seconds within which the tunnel must be open and the key pushed, retries included.
@@ -96,6 +118,44 @@ options:
     default: 30
     vars:
       - name: ansible_eic_tunnel_timeout
+  tunnel_budget:
+    description:
+      - How many tunnels this user's processes on this controller may have open on one endpoint, over all plays that run at the same time.
+      - AWS allows 20 for all controllers together, and does not raise that. The default leaves two to others.
+      - When all are in use, the connection that has been idle for the longest time is given up (see C(ControlPersist)).
+        When none is idle, hosts wait for their turn, whatever C(forks) is.
+      - If several controllers share an endpoint, divide the 20 between them.
+    type: integer
+    default: 18
+    vars:
+      - name: ansible_eic_tunnel_budget
+  tunnel_wait:
+    description:
+      - Seconds to wait at most for one of the O(tunnel_budget) tunnels, or for the endpoint's quota if other controllers use it up.
+      - The default is the longest time that a tunnel can live.
+    type: integer
+    default: 3600
+    vars:
+      - name: ansible_eic_tunnel_wait
+  target_cache_lifetime:
+    description:
+      - Seconds for which the answers of EC2 about addresses and endpoints are remembered in O(state_directory), for all plays with the same credentials.
+      - An answer is forgotten earlier when a connection with it fails. Instances that are missing or not running are never remembered.
+      - The first instance that is looked up costs one query. The second one costs a query for all running instances of the first one's VPC, and all
+        further ones of that VPC cost none.
+    type: integer
+    default: 300
+    vars:
+      - name: ansible_eic_target_cache_lifetime
+  state_directory:
+    description:
+      - Private directory for what the processes of one user have to know of each other. These are the tunnels that are open, the connections in use, and
+        the addresses and endpoints that were looked up.
+      - It has to be on a file system with working locks, and the same for all plays that share O(tunnel_budget).
+    type: path
+    default: ~/.ansible/eic
+    vars:
+      - name: ansible_eic_state_directory
   ec2_endpoint_url:
     description: URL of the EC2 API, for VPC interface endpoints.
     type: string
@@ -141,15 +201,22 @@ options:
     choices:
       accept-new: Remember it.
       strict: Refuse it.
+      console: >-
+        Trust the keys that cloud-init printed to the instance's console and no others. They are read once by C(ec2:GetConsoleOutput)
+        and kept in a file of their own, beside O(known_hosts_file) with the suffix C(.console).
     vars:
       - name: ansible_eic_host_key_policy
 notes:
   - The ControlPath is the plugin's own (O(control_path) has no effect). It differs by instance, user, port, region, endpoint and credentials, because
     two instances with one private address must not share a connection. O(control_path_dir) applies.
-  - O(reconnection_retries) applies to opening the connection. A command or transfer that has started is never repeated, since it may have run to its end.
-  - O(password) has no effect. The run's ephemeral key is the only way in.
+  - O(reconnection_retries) applies to opening the connection. A command that has started is never repeated, since it may have run to its end.
+  - O(password) has no effect. The run's ephemeral key is the only way in, or your own one if O(private_key_file) is set. Its public key must lie beside it
+    (C(.pub)) or be derivable without a passphrase. O(private_key_file) may also be the public key of a key in your ssh-agent.
+    With ansible-core 2.19 and newer, O(private_key) works too, by core's own ssh-agent.
+  - A transfer whose connection broke off is done once more, as a whole.
   - A live connection takes one of the 20 concurrent tunnels of its endpoint, a quota that AWS does not raise. Connections live on for C(ControlPersist) seconds
-    (60 unless O(ssh_args) says otherwise) after their last task, so what counts is the number of hosts that were touched in that time, not C(forks).
+    (60 unless O(ssh_args) says otherwise) after their last task. The plugin keeps within the quota by O(tunnel_budget), whatever C(forks) is.
+    With more hosts than tunnels, the strategy P(ansible.builtin.host_pinned#strategy) opens one tunnel per host, the default strategy one per host and task.
   - C(ControlPersist=no) in O(ssh_args) is taken as 5 seconds, because the tunnel is opened ahead of the command.
   - ssh returns 255 both for its own errors and for a remote command that exits with 255. Either makes the host unreachable. The message says which it was.
   - The M(ansible.posix.synchronize) module refuses connection plugins other than ssh, so it does not work with this one. Use M(ansible.builtin.copy) or
@@ -204,6 +271,7 @@ private_hosts:
 import contextlib
 import os
 import re
+import time
 import typing as t
 
 from ansible import constants as C
@@ -215,8 +283,7 @@ from ansible.utils.display import Display
 from ansible.utils.path import makedirs_safe, unfrackpath
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.names import INSTANCE_ID
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_errors, eic_master, eic_session, eic_ticket
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.aws_session import AwsOptions
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import aws_session, eic_errors, eic_master, eic_session, eic_ticket, eic_use
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target
 
 display = Display()
@@ -225,6 +292,11 @@ display = Display()
 _FIXED_OPTIONS: dict[str, object] = {"reconnection_retries": 0, "password": None}
 _NO_CONTROL_PERSIST = re.compile(rb"(?i)^(-o)?\s*ControlPersist[\s=]+(no|false)\s*$")
 _CONNECTION_LOST = 255
+_EXTRA_TUNNEL_WAIT = 2.0
+
+
+class _NoTunnelLeft(AnsibleConnectionFailure):  # type: ignore[misc]
+    """All tunnels of the budget were in use for too long."""
 
 
 @contextlib.contextmanager
@@ -233,12 +305,20 @@ def _ansible_errors() -> t.Iterator[None]:
     try:
         yield
     except eic_session.EicError as error:
+        if error.code == "TunnelBudget":
+            raise _NoTunnelLeft(str(error)) from None
         kinds = {eic_errors.AUTHENTICATION: AnsibleAuthenticationFailure, eic_errors.CONFIGURATION: AnsibleError}
         raise kinds.get(error.kind, AnsibleConnectionFailure)(str(error)) from None
     except InvalidInputError as error:
         raise AnsibleError(str(error)) from None
+    except aws_session.AwsError as error:
+        raise (AnsibleAuthenticationFailure if aws_session.is_authentication(error) else AnsibleConnectionFailure)(str(error)) from None
     except WorkspaceError as error:
         raise AnsibleConnectionFailure(str(error)) from None
+
+
+class _ConnectionLost(AnsibleConnectionFailure):  # type: ignore[misc]
+    """The connection broke off while something ran over it."""
 
 
 class Connection(SshConnection):  # type: ignore[misc]
@@ -266,6 +346,7 @@ class Connection(SshConnection):  # type: ignore[misc]
             raise AnsibleError(f"{host}: the connection needs an EC2 instance id; set ansible_eic_instance_id, or ansible_host to the id")
         control_directory = unfrackpath(get("control_path_dir"))
         makedirs_safe(control_directory, 0o700)
+        makedirs_safe(unfrackpath(get("state_directory")), 0o700)
         makedirs_safe(os.path.dirname(get("known_hosts_file")), 0o700)
         with _ansible_errors():
             return eic_session.Settings(
@@ -273,7 +354,7 @@ class Connection(SshConnection):  # type: ignore[misc]
                 os_user=get("remote_user") or "",
                 port=int(get("port") or 22),
                 known=Target(get("private_address") or None, get("endpoint_id") or None, get("endpoint_dns_name") or None),
-                aws=AwsOptions(
+                aws=aws_session.AwsOptions(
                     region=get("region") or None,
                     profile=get("profile") or None,
                     access_key=get("access_key") or None,
@@ -291,7 +372,38 @@ class Connection(SshConnection):  # type: ignore[misc]
                 run_directory=C.DEFAULT_LOCAL_TMP,
                 tunnel_timeout=get("tunnel_timeout"),
                 login_timeout=int(get("timeout")),
+                direct=get("tunnel") == "none",
+                key_file=self._key_file(),
+                state_directory=unfrackpath(get("state_directory")),
+                tunnel_budget=get("tunnel_budget"),
+                tunnel_wait=get("tunnel_wait"),
+                rotation_margin=get("rotation_margin"),
+                target_cache_lifetime=get("target_cache_lifetime"),
+                ssh_executable=get("ssh_executable"),
             )
+
+    def _key_file(self) -> str | None:
+        """The user's own key, by file or (from ansible-core 2.19 on) by core's ssh-agent, which leaves the public key in a file."""
+        if self.has_option("private_key") and self.get_option("private_key"):
+            return str(self._populate_agent())
+        path = self.get_option("private_key_file")
+        return os.path.expanduser(path) if path else None
+
+    def put_file(self, in_path: str, out_path: str) -> tuple[int, bytes, bytes]:
+        """core's, and once more from the first byte when the connection broke off: half a file is no outcome that anybody could want."""
+        try:
+            return super().put_file(in_path, out_path)
+        except _ConnectionLost as error:
+            display.vv(f"EIC: transferring again: {error}", host=self.host)
+            return super().put_file(in_path, out_path)
+
+    def fetch_file(self, in_path: str, out_path: str) -> tuple[int, bytes, bytes]:
+        """As :meth:`put_file`."""
+        try:
+            return super().fetch_file(in_path, out_path)
+        except _ConnectionLost as error:
+            display.vv(f"EIC: transferring again: {error}", host=self.host)
+            return super().fetch_file(in_path, out_path)
 
     def _build_command(self, binary: str, subsystem: str, *other_args: bytes | str) -> list[bytes]:
         """core's command with the tunnel: what must hold before the user's arguments (ssh takes the first value), defaults behind them."""
@@ -307,21 +419,36 @@ class Connection(SshConnection):  # type: ignore[misc]
     def _bare_run(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool = True, checkrc: bool = True) -> tuple[int, bytes, bytes]:
         """Every ssh, sftp and scp passes here: see to it that the shared connection is up, run, and say what a 255 was."""
         settings = self._settings()
+        # nobody gives the connection up for another host's sake meanwhile
+        with eic_use.using(settings.use_file):
+            return self._run_shared(settings, cmd, in_data, sudoable)
+
+    def _run_shared(self, settings: eic_session.Settings, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes]:
         unused_status = f"{self._ticket_path}.status"
-        for _attempt in range(3):
+        end, attempts = time.monotonic() + settings.tunnel_wait, 3
+        while attempts:
+            attempts -= 1
             self._open(settings)
+            master = eic_master.identity(settings.control_path)
             result = self._run_once(cmd, in_data, sudoable)
             if result is not None and result[0] != _CONNECTION_LOST:
                 return result
             report = eic_ticket.take_report(unused_status)
             if result is not None and (report is None or report.code != "TicketMissing"):
-                return self._explain(settings, cmd, result)
+                return self._explain(settings, cmd, result, master)
             # ssh found the shared connection gone, or out of sessions, and had no ticket for another: nothing has started
             if eic_master.is_alive(settings.control_path):
-                with _ansible_errors(), eic_session.ticket(settings, self._ticket_path):
-                    result = self._run_once(cmd, in_data, sudoable)
+                try:
+                    with _ansible_errors(), eic_session.ticket(settings, self._ticket_path, wait=_EXTRA_TUNNEL_WAIT):
+                        result = self._run_once(cmd, in_data, sudoable)
+                except _NoTunnelLeft:
+                    if time.monotonic() >= end:
+                        raise
+                    # a session of the shared connection may become free before a tunnel does
+                    attempts += 1
+                    continue
                 if result is not None:
-                    return result if result[0] != _CONNECTION_LOST else self._explain(settings, cmd, result)
+                    return result if result[0] != _CONNECTION_LOST else self._explain(settings, cmd, result, master)
         raise AnsibleConnectionFailure(eic_errors.sentence("TicketMissing", settings.context()))
 
     def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
@@ -334,7 +461,7 @@ class Connection(SshConnection):  # type: ignore[misc]
 
     def _open(self, settings: eic_session.Settings) -> None:
         """Open the shared connection unless it is up. Only here is anything repeated: no command has started yet."""
-        if eic_master.is_alive(settings.control_path):
+        if eic_session.is_ready(settings):
             return
         display.vvv(f"EIC: OPEN TUNNEL TO {settings.instance_id} FOR USER {settings.os_user}", host=self.host)
         executable = self.get_option("ssh_executable")
@@ -352,13 +479,15 @@ class Connection(SshConnection):  # type: ignore[misc]
                     raise
                 display.vv(f"EIC: attempt {attempt} of {attempts}: {error}", host=self.host)
 
-    def _explain(self, settings: eic_session.Settings, cmd: list[bytes], result: tuple[int, bytes, bytes]) -> tuple[int, bytes, bytes]:
-        """Raise what a 255 after the start of a command means; a transfer whose connection stayed up is left to core, which may try another way."""
-        if not eic_master.is_alive(settings.control_path):
+    def _explain(
+        self, settings: eic_session.Settings, cmd: list[bytes], result: tuple[int, bytes, bytes], master: tuple[int, int] | None
+    ) -> tuple[int, bytes, bytes]:
+        """Raise what a 255 after the start of a command means; a transfer whose connection (``master``) stayed up is left to core, which may try another."""
+        if not eic_master.is_alive(settings.control_path) or eic_master.identity(settings.control_path) != master:
             report = eic_ticket.take_report(settings.status_path)
             cause = eic_errors.cause(report.code, settings.context(reason=report.message)) + eic_errors.request_suffix(report.request_id) if report else ""
             reason = f": {cause}" if cause else ""
-            raise AnsibleConnectionFailure(eic_errors.sentence("OutcomeUnknown", settings.context(reason=reason)))
+            raise _ConnectionLost(eic_errors.sentence("OutcomeUnknown", settings.context(reason=reason)))
         if to_bytes(self.get_option("ssh_executable")) not in cmd:
             return result
         raise AnsibleConnectionFailure(eic_errors.sentence("CommandExit255", settings.context()))

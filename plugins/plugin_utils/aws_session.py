@@ -116,7 +116,7 @@ def client(
 
 
 _HINTS = {
-    "AuthFailure": "the access key is not known in this account and region",
+    "AuthFailure": "the access key is not known in this account and region, the secret key does not belong to it, or the controller's clock is wrong",
     "InvalidClientTokenId": "the access key is not known",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key, or the controller's clock is wrong",
     "RequestExpired": "the credentials have expired or the controller's clock is wrong",
@@ -130,6 +130,28 @@ _HINTS = {
     "ThrottlingException": "AWS throttles this account, try again later",
 }
 """What to do, by error code. Where there is a hint, AWS's own text is left out: a signature error quotes the signed request, session token included."""
+
+
+_REFUSALS = frozenset([
+    *("AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "RequestExpired", "ExpiredToken", "ExpiredTokenException"),
+    *("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "UnrecognizedClientException"),
+])
+
+
+def is_authentication(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is about who asks and what that identity may do: AWS refused, or there are no usable credentials."""
+    try:
+        import botocore.exceptions as e
+    except ImportError:
+        return False
+
+    while error is not None:
+        if isinstance(error, e.ClientError):
+            return error.response.get("Error", {}).get("Code") in _REFUSALS
+        if isinstance(error, (e.NoCredentialsError, e.PartialCredentialsError, e.CredentialRetrievalError, e.TokenRetrievalError, e.SSOError)):
+            return True
+        error = error.__cause__
+    return False
 
 
 def sentence(error: BaseException, what: str) -> str:

@@ -45,6 +45,7 @@ class Context:
     port: int = 22
     known_hosts: str = "the known_hosts file"
     seconds: int = 0
+    budget: int = 0
     reason: str = ""
 
 
@@ -56,12 +57,19 @@ FAILURES: dict[str, Failure] = {
     # before anything is sent: the plugin's own preparations
     "NoCredentials": Failure("there are no AWS credentials on the controller", "set a profile, access_key and secret_key, or AWS_* in the environment",
                              kind=AUTHENTICATION),
+    "KeyFileUnusable": Failure("the own SSH key cannot be used ({reason})",
+                               "check ansible_ssh_private_key_file; its public key must lie beside it or be derivable", kind=CONFIGURATION),
     "KeygenFailed": Failure("the run's key pair cannot be made", "install OpenSSH's ssh-keygen on the controller", kind=CONFIGURATION),
     "WebsocketsMissing": Failure("the Python package 'websockets' is missing or too old on the controller", "install it with 'pip install \"websockets>=13\"'",
                                  kind=CONFIGURATION),
     "LockTimeout": Failure("another process has been connecting to it for {seconds} s", "look for a hung ssh process, or raise ansible_eic_tunnel_timeout"),
+    "TunnelBudget": Failure(
+        "all {budget} tunnels that this controller may have on endpoint {endpoint} have been in use for {seconds} s",
+        "wait for the other tasks, or raise ansible_eic_tunnel_wait: an endpoint has a quota of 20 tunnels that AWS does not raise, shared by all controllers",
+    ),
     # handing over to the tunnel process
     "TicketMissing": Failure("the shared connection ended just before it was needed", "run the play again", retryable=True),
+    "SlotLost": Failure("the tunnel's place in the endpoint's budget was given away before it started", "run the play again"),
     "TicketInvalid": Failure("the tunnel process could not use its parameters", "check that nobody changes the controller's local temporary directory"),
     "Internal": Failure("the tunnel process met an error of its own ({reason})", "report it with the output of -vvvv"),
     # the network, to the endpoint and to the API
@@ -88,11 +96,20 @@ FAILURES: dict[str, Failure] = {
     "EndpointNotFound": Failure("endpoint {endpoint} does not exist in {region} or is not usable", "check ansible_eic_endpoint_id and its DNS name"),
     "TunnelParameterRefused": Failure("the endpoint refuses the tunnel's parameters ({reason})",
                                       "check ansible_port (22 or 3389), the private address and ansible_eic_max_tunnel_duration"),
+    "UpgradeReset": Failure(
+        "endpoint {endpoint} closed the connection instead of opening a tunnel",
+        "check the network and the proxy variables; if the endpoint has 20 tunnels open, which is its quota, wait or lower forks", retryable=True,
+    ),
     "TunnelQuota": Failure("endpoint {endpoint} has no tunnel left",
                            "wait, lower forks or ControlPersist: 20 tunnels per endpoint is a quota that AWS does not raise", retryable=True),
     "TunnelServiceError": Failure("endpoint {endpoint} answers with a server error", "try again later", retryable=True),
     "TunnelRefused": Failure("endpoint {endpoint} refuses the tunnel ({reason})", "check the endpoint's state and its quota of 20 concurrent tunnels"),
     "HandshakeInvalid": Failure("{host} does not answer as an EC2 Instance Connect Endpoint", "check ansible_eic_endpoint_dns_name and what intercepts TLS"),
+    # without a tunnel
+    "AddressUnreachable": Failure(
+        "{address} port {port} cannot be reached from the controller ({reason})",
+        "let the instance's security group admit tcp/{port} from the controller, check that sshd runs, or set ansible_eic_tunnel to endpoint",
+    ),
     # pushing the public key
     "KeyPushDenied": Failure("the IAM identity may not push an SSH key",
                              "allow ec2-instance-connect:SendSSHPublicKey on instance {instance_id} for ec2:osuser {user}", kind=AUTHENTICATION),
@@ -113,9 +130,15 @@ FAILURES: dict[str, Failure] = {
     "KeyNotAccepted": Failure("its sshd does not accept the pushed key for {user}",
                               "check that the EC2 Instance Connect package is installed there, that the OS user exists, and the instance's clock",
                               kind=AUTHENTICATION),
+    "ConsoleWithoutKeys": Failure(
+        "its console shows no SSH host keys",
+        "wait until it has booted; cloud-init prints them at the first boot only, so later add them to {known_hosts} yourself",
+        kind=AUTHENTICATION,
+    ),
     "HostKeyChanged": Failure("its host key has changed, so it may be another machine",
                               "if that is expected, remove the line of {instance_id} from {known_hosts}", kind=AUTHENTICATION),
-    "HostKeyUnknown": Failure("its host key is not known", "add the key of {instance_id} to {known_hosts}, or set ansible_eic_host_key_policy to accept-new",
+    "HostKeyUnknown": Failure("its host key is not known",
+                              "add the key of {instance_id} to {known_hosts}, or set ansible_eic_host_key_policy to accept-new or console",
                               kind=AUTHENTICATION),
     "LoginTimeout": Failure("the SSH login did not end within {seconds} s", "check the instance's load, or raise ansible_eic_tunnel_timeout"),
     "LoginClosed": Failure("its sshd closed the connection before the login", "check MaxStartups, the instance's load and its sshd log"),
@@ -126,7 +149,7 @@ FAILURES: dict[str, Failure] = {
                              "check ControlMaster and ControlPath in ansible_ssh_args, and the control_path_dir"),
     # after the login
     "OutcomeUnknown": Failure("the connection was lost while a command or a transfer was running{reason}",
-                              "its outcome is unknown, so it is not repeated: look at the instance, then run the play again"),
+                              "its outcome is unknown, so a command is not repeated: look at the instance, then run the play again"),
     "CommandExit255": Failure("a command ended with status 255 while the connection stayed up",
                               "ssh uses that status for its own errors, so the outcome is unknown: let the command use another exit status"),
 }
@@ -161,6 +184,7 @@ def presentable(text: str) -> str:
     return " ".join(text.split())[:200].rstrip(". ")
 
 
+_TRY_AGAIN_LATER = 1013
 _DENIED = ("AccessDenied", "UnauthorizedOperation", "NotAuthorized", "Forbidden")
 _CREDENTIALS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("ExpiredToken",), "CredentialsExpired"),
@@ -183,6 +207,16 @@ def code_of_refused_tunnel(status: int, error_code: str) -> str:
     if status >= 500:
         return "TunnelServiceError"
     return "OpenTunnelDenied" if status in (401, 403) else "TunnelRefused"
+
+
+def code_of_closed_tunnel(close_code: int, reason: str) -> str:
+    """The row for a tunnel that the endpoint closed with an error; only one of its reasons is known, the others are recognised by their words."""
+    reason = reason.lower()
+    if "unable to connect to target" in reason:
+        return "TargetUnreachable"
+    if close_code == _TRY_AGAIN_LATER or any(word in reason for word in ("maximum number", "too many", "quota", "limit exceeded", "throttl")):
+        return "TunnelQuota"
+    return "TunnelClosed"
 
 
 def code_of_refused_push(status: int, error_type: str) -> str:

@@ -4,9 +4,11 @@
 """Who connects to what: the run's ephemeral key, the identity of a shared connection, and paths as ssh's options want them."""
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,12 +18,19 @@ from ..module_utils.errors import InvalidInputError
 
 _KEY_DIRECTORY = "eic-key"
 _KEY_NAME = "id_ed25519"
+# core names the private directory of a run by the process id and eight random characters
+_RUN_DIRECTORY = re.compile(r"ansible-local-([0-9]+)[a-z0-9_]{8}")
+_OWNER = "owner"
 # the socket's path must fit into sockaddr_un (104 bytes where it is shortest), with the 17 characters that ssh appends while it binds
 _LONGEST_CONTROL_PATH = 104 - 1 - 17
 
 
 class KeygenError(Exception):
     """The run's key pair cannot be made."""
+
+
+class KeyFileError(Exception):
+    """The user's own key file cannot be used; the first argument says why."""
 
 
 def private_key_path(directory: str) -> str:
@@ -40,13 +49,93 @@ def ensure_key(directory: str) -> str:
         try:
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", os.path.join(temporary, _KEY_NAME)]
             subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)  # noqa: S603 - a list of arguments, no shell
+            with open(os.path.join(temporary, _OWNER), "w", encoding="ascii") as file:
+                file.write(_started_at(_run_process(directory)))
             os.rename(temporary, os.path.dirname(private))
         except (OSError, subprocess.SubprocessError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if not os.path.exists(private):
                 raise KeygenError from error
+        sweep(os.path.dirname(os.path.abspath(directory)))
     with open(f"{private}.pub", encoding="ascii") as file:
         return file.read().strip()
+
+
+def public_key_of(path: str) -> str:
+    """The public key's line of the user's own key: ``path`` itself when it is a public key, the file beside it, or what ssh-keygen derives.
+
+    Raises :class:`KeyFileError`.
+    """
+    path = os.path.expanduser(path)
+    for candidate in (path, f"{path}.pub"):
+        with contextlib.suppress(OSError, UnicodeDecodeError), open(candidate, encoding="utf-8") as file:
+            words = file.readline(8192).split()
+            if len(words) >= 2 and re.fullmatch(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+", words[0]):
+                return f"{words[0]} {words[1]}"
+    if not os.path.exists(path):
+        raise KeyFileError(f"{path} does not exist")
+    try:
+        # an empty passphrase, so that it cannot ask for one
+        command = ["ssh-keygen", "-y", "-P", "", "-f", path]
+        done = subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=30)  # noqa: S603 - a list of arguments, no shell
+        return " ".join(done.stdout.decode("ascii").split()[:2])
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        raise KeyFileError(f"{path} is no private key without a passphrase, and {path}.pub is missing") from error
+
+
+def sweep(parent: str) -> None:
+    """Remove keys and tickets that killed runs have left in their private directories below ``parent``; what lives, or isn't ours, is left alone."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(parent):
+            directory = os.path.join(parent, name)
+            if _RUN_DIRECTORY.fullmatch(name) and not os.path.islink(directory) and os.stat(directory).st_uid == os.geteuid() and _is_over(directory):
+                _remove_ours(directory)
+
+
+def _remove_ours(directory: str) -> None:
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            path = os.path.join(directory, name)
+            if name.startswith(f"{_KEY_DIRECTORY}"):
+                shutil.rmtree(path, ignore_errors=True)
+            elif name.startswith("eic-"):
+                os.unlink(path)
+        # what else core has left keeps it
+        os.rmdir(directory)
+
+
+def _is_over(directory: str) -> bool:
+    """Whether the run of this private directory has ended: its process is gone, or the process id is another one's by now."""
+    process = _run_process(directory)
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    try:
+        with open(os.path.join(directory, _KEY_DIRECTORY, _OWNER), encoding="ascii") as file:
+            recorded = file.read()
+    except OSError:
+        return False
+    return recorded != _started_at(process)
+
+
+def _run_process(directory: str) -> int:
+    """The process id of the run whose private directory this is; 0 (which is always alive) when its name does not say."""
+    match = _RUN_DIRECTORY.fullmatch(os.path.basename(os.path.abspath(directory)))
+    return int(match[1]) if match else 0
+
+
+def _started_at(process: int) -> str:
+    """When a process started, in the kernel's ticks; empty when it has ended (but nobody has taken note), and where there is no /proc to ask."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+            # behind the name, which may contain anything, "starttime" is the 20th field
+            fields = file.read().rpartition(")")[2].split()
+            return "" if fields[0] == "Z" else fields[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def control_path(directory: str, identity: t.Sequence[object]) -> str:

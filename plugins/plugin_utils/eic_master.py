@@ -15,6 +15,8 @@ import tempfile
 import time
 import typing as t
 
+from . import eic_identity
+
 
 class LockTimeout(Exception):
     """Another process has held the lock for longer than the wait that was allowed."""
@@ -33,6 +35,27 @@ def is_alive(control_path: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def identity(control_path: str) -> tuple[int, int] | None:
+    """What tells one master at ``control_path`` from the next one there; ``None`` without any."""
+    try:
+        status = os.stat(control_path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def stop(executable: str, control_path: str) -> bool:
+    """Let the master at ``control_path`` end as soon as its last session has, and take no new ones; whether there was one that agreed to."""
+    if not is_alive(control_path):
+        return False
+    command = [executable, "-F", "none", "-o", f"ControlPath={eic_identity.quoted_path(control_path)}", "-O", "stop", "eic"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=10, check=False)  # noqa: S603 - a list of arguments, no shell
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 @contextlib.contextmanager

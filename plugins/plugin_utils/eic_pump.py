@@ -16,8 +16,10 @@ import time
 import typing as t
 
 if t.TYPE_CHECKING or __package__:
+    from . import eic_errors
     from .eic_transport import TunnelFailure
 else:
+    import eic_errors
     from eic_transport import TunnelFailure
 
 if t.TYPE_CHECKING:
@@ -79,8 +81,7 @@ class _Pump:
                 raise self._failure("TunnelLost", "")
             raise self._failure("TunnelProtocol", type(error).__name__)
         if close.code not in _NORMAL_CLOSE:
-            unreachable = "unable to connect to target" in close.reason.lower()
-            raise self._failure("TargetUnreachable" if unreachable else "TunnelClosed", close.reason or f"close code {int(close.code)}")
+            raise self._failure(eic_errors.code_of_closed_tunnel(int(close.code), close.reason), close.reason or f"close code {int(close.code)}")
 
     def _finished(self) -> bool:
         """Over when the service is through and ssh has all of it, or when the time for that is up."""

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import importlib.util
+import json
 import os
+import random
 import re
 import secrets
 import shlex
 import sys
+import time
 import typing as t
+import urllib.parse
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import validate_instance_id
-from . import aws_session, eic_errors, eic_identity, eic_master, eic_ticket, eic_tunnel
+from . import aws_session, eic_budget, eic_console_keys, eic_errors, eic_identity, eic_master, eic_ticket, eic_tunnel, eic_use
 from .eic_target import Target, resolve
+from .eic_target_cache import CachedLookup, forget
 
 _OS_USER = re.compile(r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?")
 _CONNECT_TO = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
@@ -40,12 +47,28 @@ _LOGIN_ALLOWANCE = 15
 """Seconds that key exchange and login may take after the banner; sshd may wait 5 s for each of two key look-ups."""
 
 
+_RESOLVED_WRONGLY = frozenset([
+    "TargetUnreachable", "AddressUnreachable", "InstanceNotFound", "InstanceNotRunning", "InstanceUnavailable", "EndpointNotFound", "TunnelParameterRefused",
+    "TunnelRefused", "NameResolution", "ConnectionRefused", "ConnectionFailed", "CertificateRefused", "HandshakeInvalid", "KeyNotAccepted", "HostKeyChanged",
+])
+"""Failures that a remembered address or endpoint may be the cause of."""
+
+_LONGEST_PAUSE = 30.0
+"""Seconds between two attempts while the endpoint's quota is used up by other controllers."""
+
+REPEATED_ONCE = frozenset(
+    ["TargetUnreachable", "AddressUnreachable", "KeyNotAccepted", "TunnelClosed", "TunnelLost", "LoginClosed"]
+)
+"""Failures after which everything is done once more from the start, with what EC2 says then and a new key push: they may pass, and no command has started."""
+
+
 class EicError(WorkspaceError):
     """The connection failed; ``code`` and ``kind`` are those of eic_errors, ``str(error)`` is the sentence."""
 
     def __init__(self, code: str, context: eic_errors.Context, request_id: str | None = None) -> None:
         super().__init__(eic_errors.sentence(code, context, request_id))
         self.code = code
+        self.context = context
         self.kind = eic_errors.FAILURES[code].kind if code in eic_errors.FAILURES else eic_errors.UNREACHABLE
 
 
@@ -53,6 +76,7 @@ class EicError(WorkspaceError):
 class Settings:
     """What the user set. Directories exist already, are absolute and private; times are seconds.
 
+    ``direct``: no tunnel, ssh connects to the address itself. ``key_file``: the user's key pair instead of an ephemeral one, by its private or public file.
     Raises :class:`InvalidInputError` when something cannot be right.
     """
 
@@ -70,6 +94,14 @@ class Settings:
     run_directory: str
     tunnel_timeout: int
     login_timeout: int
+    direct: bool = False
+    key_file: str | None = None
+    state_directory: str = ""
+    tunnel_budget: int = 18
+    tunnel_wait: int = 3600
+    rotation_margin: int = 300
+    target_cache_lifetime: int = 300
+    ssh_executable: str = "ssh"
 
     def __post_init__(self) -> None:
         validate_instance_id(self.instance_id)
@@ -77,6 +109,14 @@ class Settings:
             raise InvalidInputError(f"{self.os_user!r} cannot be an OS user for EC2 Instance Connect; check ansible_user")
         if not 1 <= self.max_tunnel_duration <= 3600:
             raise InvalidInputError(f"a tunnel may last 1 to 3600 seconds, not {self.max_tunnel_duration}; check ansible_eic_max_tunnel_duration")
+        if self.tunnel_budget < 1:
+            raise InvalidInputError(f"the tunnel budget must be at least 1, not {self.tunnel_budget}; check ansible_eic_tunnel_budget")
+        if self.tunnel_wait < 0:
+            raise InvalidInputError(f"the time to wait for a tunnel cannot be {self.tunnel_wait} seconds; check ansible_eic_tunnel_wait")
+        if self.rotation_margin < 0:
+            raise InvalidInputError(f"the margin before a tunnel's end cannot be {self.rotation_margin} seconds; check ansible_eic_rotation_margin")
+        if self.target_cache_lifetime < 0:
+            raise InvalidInputError(f"targets cannot be remembered for {self.target_cache_lifetime} seconds; check ansible_eic_target_cache_lifetime")
         if self.tunnel_timeout < 1:
             raise InvalidInputError(f"the time to open a tunnel must be at least 1 second, not {self.tunnel_timeout}; check ansible_eic_tunnel_timeout")
         if self.connect_to and not _CONNECT_TO.fullmatch(self.connect_to):
@@ -91,12 +131,31 @@ class Settings:
         aws = self.aws
         identity = [self.instance_id, self.os_user, self.port, aws.region, dataclasses.astuple(self.known), self.connect_to, aws.aws_ca_bundle]
         identity += [self.known_hosts, self.host_key_policy, aws.endpoint_url, self.instance_connect_endpoint_url, aws.profile, aws.access_key]
+        identity += ["direct"] if self.direct else []
         return eic_identity.control_path(self.control_directory, [*identity, *(os.environ.get(name) for name in _CREDENTIAL_VARIABLES)])
 
     @property
     def status_path(self) -> str:
         """Where the tunnel of the shared connection says why it ended, for whoever uses it then."""
         return f"{self.control_path}.status"
+
+    @property
+    def target_cache(self) -> str:
+        """The file of what EC2 said to these credentials about instances and endpoints."""
+        aws = self.aws
+        identity = [aws.region, os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"), aws.endpoint_url, aws.profile, aws.access_key]
+        identity += [os.environ.get(name) for name in _CREDENTIAL_VARIABLES]
+        return os.path.join(self.state_directory, f"targets-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]}.json")
+
+    @property
+    def use_file(self) -> str:
+        """The lock file of those who use the shared connection."""
+        return eic_use.path(self.state_directory, self.control_path)
+
+    @property
+    def trusted_hosts(self) -> str:
+        """The known_hosts file of the policy: keys from consoles are in one of their own, because nothing else may be trusted then."""
+        return f"{self.known_hosts}.console" if self.host_key_policy == "console" else self.known_hosts
 
     @property
     def login_limit(self) -> int:
@@ -109,8 +168,9 @@ class Settings:
             "instance_id": self.instance_id,
             "user": self.os_user,
             "port": self.port,
-            "known_hosts": self.known_hosts,
+            "known_hosts": self.trusted_hosts,
             "seconds": self.login_limit,
+            "budget": self.tunnel_budget,
             "region": self.aws.region,
             "endpoint": self.known.endpoint_id,
             "address": self.known.address,
@@ -132,16 +192,22 @@ def ssh_options(settings: Settings, ticket_path: str) -> list[str]:
         "ControlMaster": "auto",
         "ControlPath": eic_identity.quoted_path(settings.control_path),
         "HostKeyAlias": settings.instance_id,
-        "UserKnownHostsFile": eic_identity.quoted_path(settings.known_hosts),
-        "StrictHostKeyChecking": "yes" if settings.host_key_policy == "strict" else "accept-new",
+        "UserKnownHostsFile": eic_identity.quoted_path(settings.trusted_hosts),
+        "StrictHostKeyChecking": "accept-new" if settings.host_key_policy == "accept-new" else "yes",
         "HashKnownHosts": "no",
-        "IdentityFile": eic_identity.quoted_path(eic_identity.private_key_path(settings.run_directory)),
+        "UpdateHostKeys": "no",
+        "IdentityFile": eic_identity.quoted_path(settings.key_file or eic_identity.private_key_path(settings.run_directory)),
         "IdentitiesOnly": "yes",
         "PreferredAuthentications": "publickey",
         "PubkeyAuthentication": "yes",
         "PasswordAuthentication": "no",
         "KbdInteractiveAuthentication": "no",
     }
+    if settings.host_key_policy == "console":
+        options |= {"GlobalKnownHostsFile": "/dev/null", "VerifyHostKeyDNS": "no"}
+    if settings.direct:
+        # the tunnel process connects, pushes the key, hands the connection over and ends
+        options["ProxyUseFdpass"] = "yes"
     return [argument for name, value in options.items() for argument in ("-o", f"{name}={value}")]
 
 
@@ -150,47 +216,81 @@ DEFAULT_SSH_OPTIONS = ("-o", "ControlPersist=60s", "-o", "ServerAliveInterval=15
 
 
 @contextlib.contextmanager
-def ticket(settings: Settings, path: str) -> t.Iterator[Target]:
-    """Resolve target and credentials, and let a ticket lie at ``path`` meanwhile; yields the target.
+def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterator[Target]:
+    """Resolve the target, wait for a place in the endpoint's budget (``wait`` seconds, by default ``tunnel_wait``), resolve the credentials, and let a
+    ticket lie at ``path`` meanwhile; yields the target.
 
     Raises :class:`EicError`, :class:`aws_session.AwsError`, :class:`eic_target.TargetError` and :class:`InvalidInputError`.
     """
     made = aws_session.session(settings.aws)
     fips = bool(made.get_config_variable("use_fips_endpoint"))
     region = aws_session.region(settings.aws, made)
-    credentials = _credentials(made, settings)
-    target = resolve(settings.known, settings.instance_id, lambda: aws_session.client(settings.aws, "ec2", made=made), fips=fips)
-    try:
-        public_key = eic_identity.ensure_key(settings.run_directory)
-    except eic_identity.KeygenError as error:
-        raise EicError("KeygenFailed", settings.context()) from error
+    lookup = CachedLookup(lambda: aws_session.client(settings.aws, "ec2", made=made), settings.target_cache, settings.target_cache_lifetime)
+    target = resolve(settings.known, settings.instance_id, lookup, fips=fips, direct=settings.direct)
+    public_key = _public_key(settings)
+    if settings.host_key_policy == "console":
+        _trust_console(settings, made)
     eic_ticket.take_report(settings.status_path)
-    content = eic_ticket.Ticket(
-        site_directory=_site_directory(settings),
-        status_path=settings.status_path,
-        region=region,
-        access_key=credentials.access_key,
-        secret_key=credentials.secret_key,
-        session_token=credentials.token,
-        instance_id=settings.instance_id,
-        os_user=settings.os_user,
-        public_key=public_key,
-        endpoint_id=str(target.endpoint_id),
-        dns_name=str(target.dns_name),
-        address=str(target.address),
-        port=settings.port,
-        max_tunnel_duration=settings.max_tunnel_duration,
-        key_push_url=settings.instance_connect_endpoint_url or _key_push_url(made, region, fips),
-        connect_to=settings.connect_to,
-        ca_bundle=settings.aws.aws_ca_bundle,
-        timeout=settings.tunnel_timeout,
-    )
-    try:
-        eic_ticket.write(path, content)
-        yield target
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+    with _slot(settings, target, settings.tunnel_wait if wait is None else wait) as slot:
+        # only now: the wait may have been longer than they last
+        credentials = _credentials(made, settings)
+        content = eic_ticket.Ticket(
+            site_directory=_site_directory(settings),
+            status_path=settings.status_path,
+            region=region,
+            access_key=credentials.access_key,
+            secret_key=credentials.secret_key,
+            session_token=credentials.token,
+            instance_id=settings.instance_id,
+            os_user=settings.os_user,
+            public_key=public_key,
+            endpoint_id=str(target.endpoint_id),
+            dns_name=str(target.dns_name),
+            address=str(target.address),
+            port=settings.port,
+            max_tunnel_duration=settings.max_tunnel_duration,
+            key_push_url=settings.instance_connect_endpoint_url or _key_push_url(made, region, fips),
+            connect_to=settings.connect_to,
+            ca_bundle=settings.aws.aws_ca_bundle,
+            timeout=settings.tunnel_timeout,
+            direct=settings.direct,
+            slot_path=slot.path if slot else None,
+            slot_nonce=slot.nonce if slot else None,
+        )
+        try:
+            eic_ticket.write(path, content)
+            yield target
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+@contextlib.contextmanager
+def _slot(settings: Settings, target: Target, wait: float) -> t.Iterator[eic_budget.Claim | None]:
+    """A place in the budget of the target's endpoint; none is needed without a tunnel."""
+    if settings.direct:
+        yield None
+        return
+    eic_use.sweep(settings.state_directory)
+    holder = {"control_path": settings.control_path, "use_file": settings.use_file, "instance_id": settings.instance_id}
+    directory = _budget_directory(settings, str(target.endpoint_id))
+    claim = eic_budget.claimed(directory, settings.tunnel_budget, wait, holder, functools.partial(_stop_idle, settings))
+    with contextlib.ExitStack() as held:
+        try:
+            slot = held.enter_context(claim)
+        except eic_budget.BudgetTimeout as error:
+            raise EicError("TunnelBudget", settings.context(endpoint=target.endpoint_id, seconds=int(wait))) from error
+        except OSError as error:
+            raise InvalidInputError(f"{error.filename or settings.state_directory}: {error.strerror}; check ansible_eic_state_directory") from error
+        yield slot
+
+
+def _budget_directory(settings: Settings, endpoint_id: str) -> str:
+    return os.path.join(settings.state_directory, f"tunnels-{urllib.parse.quote(endpoint_id, safe='')}")
+
+
+def _stop_idle(settings: Settings, holders: t.Iterable[eic_budget.Holder], wanted: int) -> int:
+    return eic_use.stop_least_recently_used(holders, wanted, eic_master.is_alive, lambda path: eic_master.stop(settings.ssh_executable, path))
 
 
 def open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
@@ -198,19 +298,56 @@ def open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str
 
     Raises :class:`EicError` and what :func:`ticket` raises.
     """
-    if eic_master.is_alive(settings.control_path):
+    if is_ready(settings):
         return
+    limit = settings.tunnel_wait + 2 * settings.login_limit
     try:
-        with eic_master.serialised(f"{settings.control_path}.lock", 2 * settings.login_limit):
-            if not eic_master.is_alive(settings.control_path):
-                _open_master(settings, command, ticket_path)
+        with eic_master.serialised(f"{settings.control_path}.lock", limit):
+            if not is_ready(settings) and _stop_old(settings):
+                _open_within_quota(settings, command, ticket_path)
     except eic_master.LockTimeout as error:
-        raise EicError("LockTimeout", settings.context(seconds=2 * settings.login_limit)) from error
+        raise EicError("LockTimeout", settings.context(seconds=limit)) from error
+
+
+def is_ready(settings: Settings) -> bool:
+    """Whether the shared connection is there, and its tunnel has time left for another task."""
+    if not eic_master.is_alive(settings.control_path):
+        return False
+    end = None if settings.direct else eic_use.recorded_end(settings.use_file)
+    return end is None or time.time() < end - min(settings.rotation_margin, settings.max_tunnel_duration / 2)
+
+
+def _stop_old(settings: Settings) -> bool:
+    """Let a master whose tunnel ends soon take no more sessions; those that it has go on to their end. Whether its place is free."""
+    eic_master.stop(settings.ssh_executable, settings.control_path)
+    return not eic_master.is_alive(settings.control_path)
+
+
+def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
+    """Other controllers have tunnels on the same endpoint, so it may be full in spite of our budget: give up an idle one of ours, and come again later."""
+    end, pause, others = time.monotonic() + settings.tunnel_wait, 1.0, 1
+    while True:
+        try:
+            return _open_master(settings, command, ticket_path)
+        except EicError as error:
+            if error.code in _RESOLVED_WRONGLY:
+                forget(settings.target_cache, settings.instance_id)
+            if error.code == "TunnelQuota" and time.monotonic() + pause < end:
+                _stop_idle(settings, eic_budget.holders(_budget_directory(settings, error.context.endpoint)), 1)
+            elif error.code in REPEATED_ONCE and others:
+                others -= 1
+            else:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
     with ticket(settings, ticket_path) as target:
         context = settings.context(endpoint=target.endpoint_id, address=target.address)
+        if not settings.direct:
+            # noted beforehand: rather replaced a little too early than never
+            eic_use.record_end(settings.use_file, time.time() + settings.max_tunnel_duration)
         # ConnectTimeout must leave the tunnel the time to say itself what is wrong
         options = ["-f", "-N", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={settings.tunnel_timeout + settings.login_timeout}"]
         try:
@@ -220,6 +357,8 @@ def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: st
         except OSError as error:
             raise EicError("SshConfiguration", context) from error
     if status != 0:
+        # when it is ssh that gives up, it does so by its ConnectTimeout
+        context = dataclasses.replace(context, seconds=settings.tunnel_timeout + settings.login_timeout)
         raise failure(settings, context, eic_errors.code_of_ssh_messages(messages))
     if not eic_master.is_alive(settings.control_path):
         raise EicError("MasterMissing", context)
@@ -232,6 +371,32 @@ def failure(settings: Settings, context: eic_errors.Context, ssh_code: str) -> E
         return EicError(ssh_code, context)
     context = dataclasses.replace(context, reason=report.message, host=report.host or context.host)
     return EicError(report.code, context, report.request_id)
+
+
+def _public_key(settings: Settings) -> str:
+    try:
+        return eic_identity.public_key_of(settings.key_file) if settings.key_file else eic_identity.ensure_key(settings.run_directory)
+    except eic_identity.KeyFileError as error:
+        raise EicError("KeyFileUnusable", settings.context(reason=str(error))) from error
+    except eic_identity.KeygenError as error:
+        raise EicError("KeygenFailed", settings.context()) from error
+
+
+def _trust_console(settings: Settings, made: t.Any) -> None:
+    """Learn the instance's host keys from its console, unless they are known."""
+    import botocore.exceptions
+
+    def console_output() -> str:
+        client = aws_session.client(settings.aws, "ec2", made=made)
+        return str(client.get_console_output(InstanceId=settings.instance_id).get("Output", ""))
+
+    try:
+        if not eic_console_keys.ensure(settings.trusted_hosts, settings.instance_id, console_output):
+            raise EicError("ConsoleWithoutKeys", settings.context())
+    except OSError as error:
+        raise InvalidInputError(f"{settings.trusted_hosts}: {error.strerror}; check ansible_eic_known_hosts_file") from error
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        raise aws_session.AwsError(aws_session.sentence(error, f"{settings.instance_id}: cannot read its console for the host keys")) from error
 
 
 def _credentials(made: t.Any, settings: Settings) -> t.Any:

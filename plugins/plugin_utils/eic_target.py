@@ -38,25 +38,67 @@ class Target:
         return bool(self.address and self.endpoint_id and self.dns_name)
 
 
-def resolve(known: Target, instance_id: str, ec2: t.Callable[[], botocore.client.BaseClient], *, fips: bool = False) -> Target:
-    """Complete ``known`` for ``instance_id``; ``ec2`` makes the client, and is not called when nothing is missing.
+Description = dict[str, t.Any]
+"""An entry of one of EC2's answers, as botocore gives it."""
+
+
+class Lookup:
+    """What EC2 says now. The client is made by ``ec2`` when something is asked for the first time. All methods raise botocore's errors."""
+
+    def __init__(self, ec2: t.Callable[[], botocore.client.BaseClient]) -> None:
+        self._ec2 = ec2
+        self._client: t.Any = None
+
+    @property
+    def client(self) -> t.Any:
+        """botocore's client."""
+        if self._client is None:
+            self._client = self._ec2()
+        return self._client
+
+    def instance(self, instance_id: str) -> Description | None:
+        """The instance in any state; ``None`` when there is none."""
+        answer = self.client.describe_instances(InstanceIds=[instance_id])
+        return next((instance for reservation in answer.get("Reservations", []) for instance in reservation.get("Instances", [])), None)
+
+    def endpoint(self, endpoint_id: str) -> Description | None:
+        """The endpoint in any state; ``None`` when there is none."""
+        import botocore.exceptions
+
+        try:
+            answer = self.client.describe_instance_connect_endpoints(InstanceConnectEndpointIds=[endpoint_id])
+        except botocore.exceptions.ClientError as error:
+            if "NotFound" not in error.response.get("Error", {}).get("Code", ""):
+                raise
+            return None
+        return next(iter(answer.get("InstanceConnectEndpoints", [])), None)
+
+    def usable_endpoints(self, vpc_id: str) -> list[Description]:
+        """The endpoints of the VPC that open tunnels."""
+        pages = self.client.get_paginator("describe_instance_connect_endpoints").paginate(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])
+        return [endpoint for page in pages for endpoint in page.get("InstanceConnectEndpoints", []) if endpoint.get("State") in USABLE_STATES]
+
+
+def resolve(known: Target, instance_id: str, lookup: Lookup, *, fips: bool = False, direct: bool = False) -> Target:
+    """Complete ``known`` for ``instance_id``; ``lookup`` is asked for what is missing only.
+
+    Without a tunnel (``direct``) the address is all that is needed, and no endpoint is looked up.
 
     Raises :class:`TargetError` when instance, address or endpoint is missing or unusable, and :class:`aws_session.AwsError` when EC2 can't be asked.
     """
-    if known.is_complete():
+    if known.is_complete() or (direct and known.address):
         return known
     import botocore.exceptions
 
-    client = ec2()
     try:
         address, endpoint, vpc_id, subnet_id = known.address, None, None, None
         if not address or not known.endpoint_id:
             what = f"cannot look up EC2 instance {instance_id}"
-            instance = _running_instance(client, instance_id)
+            instance = _running_instance(lookup, instance_id)
             address, vpc_id, subnet_id = address or _address(instance), instance.get("VpcId"), instance.get("SubnetId")
-        if not known.endpoint_id or not known.dns_name:
+        if not direct and not (known.endpoint_id and known.dns_name):
             what = f"cannot look up the EC2 Instance Connect Endpoint for {instance_id}"
-            endpoint = _endpoint_by_id(client, known.endpoint_id) if known.endpoint_id else _endpoint_of_vpc(client, instance_id, vpc_id, subnet_id)
+            endpoint = _endpoint_by_id(lookup, known.endpoint_id) if known.endpoint_id else _endpoint_of_vpc(lookup, instance_id, vpc_id, subnet_id)
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         if "InvalidInstanceID" in str(error):
             raise _not_found(instance_id) from error
@@ -66,22 +108,21 @@ def resolve(known: Target, instance_id: str, ec2: t.Callable[[], botocore.client
     return Target(address, endpoint["InstanceConnectEndpointId"], known.dns_name or _dns_name(endpoint, fips))
 
 
-def _running_instance(client: botocore.client.BaseClient, instance_id: str) -> dict[str, t.Any]:
-    answer = client.describe_instances(InstanceIds=[instance_id])
-    instances: list[dict[str, t.Any]] = [instance for reservation in answer.get("Reservations", []) for instance in reservation.get("Instances", [])]
-    if not instances:
+def _running_instance(lookup: Lookup, instance_id: str) -> Description:
+    instance = lookup.instance(instance_id)
+    if not instance:
         raise _not_found(instance_id)
-    state = instances[0].get("State", {}).get("Name", "unknown")
+    state = instance.get("State", {}).get("Name", "unknown")
     if state != "running":
         raise TargetError(f"{instance_id}: the instance is {state}, not running; start it, or remove it from the inventory")
-    return instances[0]
+    return instance
 
 
 def _not_found(instance_id: str) -> TargetError:
     return TargetError(f"{instance_id}: EC2 knows no such instance; check the instance id, the region and the account of the credentials")
 
 
-def _address(instance: dict[str, t.Any]) -> str:
+def _address(instance: Description) -> str:
     interfaces = instance.get("NetworkInterfaces") or [{}]
     ipv6 = [entry.get("Ipv6Address") for entry in interfaces[0].get("Ipv6Addresses", [])]
     address = instance.get("PrivateIpAddress") or instance.get("Ipv6Address") or next(iter(ipv6), None)
@@ -90,29 +131,18 @@ def _address(instance: dict[str, t.Any]) -> str:
     return str(address)
 
 
-def _endpoint_by_id(client: botocore.client.BaseClient, endpoint_id: str) -> dict[str, t.Any]:
-    import botocore.exceptions
-
+def _endpoint_by_id(lookup: Lookup, endpoint_id: str) -> Description:
     hint = "check ansible_eic_endpoint_id, region and account"
-    try:
-        answer = client.describe_instance_connect_endpoints(InstanceConnectEndpointIds=[endpoint_id])
-        endpoints: list[dict[str, t.Any]] = answer.get("InstanceConnectEndpoints", [])
-    except botocore.exceptions.ClientError as error:
-        if "NotFound" not in error.response.get("Error", {}).get("Code", ""):
-            raise
-        endpoints = []
-    if not endpoints:
+    endpoint = lookup.endpoint(endpoint_id)
+    if not endpoint:
         raise TargetError(f"EC2 Instance Connect Endpoint {endpoint_id} does not exist; {hint}")
-    if endpoints[0].get("State") not in USABLE_STATES:
-        raise TargetError(f"EC2 Instance Connect Endpoint {endpoint_id} is in state {endpoints[0].get('State')} and opens no tunnels; {hint}")
-    return endpoints[0]
+    if endpoint.get("State") not in USABLE_STATES:
+        raise TargetError(f"EC2 Instance Connect Endpoint {endpoint_id} is in state {endpoint.get('State')} and opens no tunnels; {hint}")
+    return endpoint
 
 
-def _endpoint_of_vpc(client: botocore.client.BaseClient, instance_id: str, vpc_id: str | None, subnet_id: str | None) -> dict[str, t.Any]:
-    usable: list[dict[str, t.Any]] = []
-    if vpc_id:
-        pages = client.get_paginator("describe_instance_connect_endpoints").paginate(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])
-        usable = [endpoint for page in pages for endpoint in page.get("InstanceConnectEndpoints", []) if endpoint.get("State") in USABLE_STATES]
+def _endpoint_of_vpc(lookup: Lookup, instance_id: str, vpc_id: str | None, subnet_id: str | None) -> Description:
+    usable = lookup.usable_endpoints(vpc_id) if vpc_id else []
     if not usable:
         raise TargetError(
             f"{instance_id}: VPC {vpc_id or 'of the instance'} has no usable EC2 Instance Connect Endpoint; create one there, or set ansible_eic_endpoint_id"
@@ -120,7 +150,7 @@ def _endpoint_of_vpc(client: botocore.client.BaseClient, instance_id: str, vpc_i
     return next((endpoint for endpoint in usable if subnet_id and endpoint.get("SubnetId") == subnet_id), usable[0])
 
 
-def _dns_name(endpoint: dict[str, t.Any], fips: bool) -> str:
+def _dns_name(endpoint: Description, fips: bool) -> str:
     name = endpoint.get("FipsDnsName" if fips else "DnsName")
     if not name:
         kind = "FIPS DNS name" if fips else "DNS name"

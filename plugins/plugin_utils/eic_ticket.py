@@ -28,6 +28,7 @@ class Ticket:
     """Everything that one tunnel needs.
 
     ``connect_to``: ``host:port`` to connect to instead of ``dns_name:443`` (SNI, Host and signature stay ``dns_name``).
+    ``direct``: no tunnel, connect to ``address`` itself. ``slot_path``, ``slot_nonce``: the claim on the endpoint's budget that the tunnel takes over.
     ``timeout``: seconds until the tunnel must be open, all attempts included. ``site_directory``: where ``websockets`` lies.
     """
 
@@ -49,6 +50,9 @@ class Ticket:
     connect_to: str | None
     ca_bundle: str | None
     timeout: int
+    direct: bool = False
+    slot_path: str | None = None
+    slot_nonce: str | None = None
 
 
 def write(path: str, ticket: Ticket) -> None:

@@ -3,14 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tunnel process: ssh's ProxyCommand, from standard input and output to an EC2 Instance Connect Endpoint.
 
-``python -I -S eic_tunnel.py TICKET``: take the ticket, open the websocket, push the run's public key (as late as possible: it lives 60 s), pump bytes until
-one side ends. ssh starts it only when a new connection is needed, so pushing the key here has no check-then-use race.
+``python -I -S eic_tunnel.py TICKET``: take the ticket and its slot of the endpoint's budget, open the websocket, push the run's public key (as late as
+possible: it lives 60 s), pump bytes until one side ends. ssh starts it only when a new connection is needed, so pushing the key here has no check-then-use
+race.
 
 It runs once per host, so it starts without site-packages: only ``websockets`` (its sans-I/O core) is looked up where the ticket says.
 Protocol: RFC 6455 with raw bytes in BINARY frames, as in the AWS CLI's ``ec2-instance-connect open-tunnel``.
 """
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -22,11 +24,12 @@ import typing as t
 import urllib.parse
 
 if t.TYPE_CHECKING or __package__:
-    from . import eic_errors, eic_pump, eic_ticket, sigv4
+    from . import eic_budget, eic_errors, eic_pump, eic_ticket, sigv4
     from .eic_transport import Deadline, TunnelFailure, connect, explained, tls_context, with_tls
 else:
     # started by ssh: the files beside this one, after the standard library so that they can't stand in for any of it
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import eic_budget
     import eic_errors
     import eic_pump
     import eic_ticket
@@ -83,6 +86,15 @@ def run(ticket: eic_ticket.Ticket, phase: _Phase) -> None:
     deadline = Deadline(ticket.timeout)
     context = tls_context(ticket.ca_bundle)
     phase.name = "connect"
+    if ticket.direct:
+        connect_directly(ticket, context, deadline, phase)
+        return
+    if ticket.slot_path and ticket.slot_nonce:
+        try:
+            # never closed: the slot is this process's until it is gone
+            eic_budget.hold(eic_budget.Claim(ticket.slot_path, ticket.slot_nonce))
+        except eic_budget.SlotLost as error:
+            raise TunnelFailure("SlotLost") from error
     websocket = _with_retries(lambda: open_websocket(ticket, context, deadline), deadline)
     try:
         phase.name = "push"
@@ -91,6 +103,23 @@ def run(ticket: eic_ticket.Ticket, phase: _Phase) -> None:
         eic_pump.pump(websocket, sys.stdin.fileno(), sys.stdout.fileno())
     finally:
         websocket.connection.close()
+
+
+def connect_directly(ticket: eic_ticket.Ticket, context: ssl.SSLContext, deadline: Deadline, phase: _Phase) -> None:
+    """Connect to the instance itself, push the key, and hand the connection to ssh (``ProxyUseFdpass``); raises :class:`TunnelFailure`."""
+    import socket
+
+    try:
+        connection = socket.create_connection((ticket.address, ticket.port), timeout=deadline.step())
+    except OSError as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or type(error).__name__
+        raise TunnelFailure("AddressUnreachable", reason) from error
+    with connection, socket.socket(fileno=os.dup(sys.stdout.fileno())) as to_ssh:
+        phase.name = "push"
+        _with_retries(lambda: push_key(ticket, context, deadline), deadline)
+        # ssh expects a blocking socket, as it would have made itself
+        connection.setblocking(True)
+        socket.send_fds(to_ssh, [b"\0"], [connection.fileno()])
 
 
 def open_websocket(ticket: eic_ticket.Ticket, context: ssl.SSLContext, deadline: Deadline) -> eic_pump.Websocket:
@@ -120,7 +149,7 @@ def open_websocket(ticket: eic_ticket.Ticket, context: ssl.SSLContext, deadline:
         )
         protocol = ClientProtocol(parse_uri(f"wss://{ticket.dns_name}/openTunnel?{query}"), max_size=None)
         protocol.send_request(protocol.connect())
-        with explained(ticket.dns_name, "websocket handshake"):
+        with _upgrading(ticket.dns_name):
             connection.settimeout(deadline.step())
             for data in protocol.data_to_send():
                 connection.sendall(data)
@@ -133,7 +162,7 @@ def open_websocket(ticket: eic_ticket.Ticket, context: ssl.SSLContext, deadline:
                     protocol.receive_eof()
                 events = protocol.events_received()
                 if not data and not events:
-                    raise TunnelFailure("ConnectionReset", "websocket handshake", host=ticket.dns_name)
+                    raise TunnelFailure("UpgradeReset", host=ticket.dns_name)
         if not events:
             raise TunnelFailure("HandshakeInvalid", host=ticket.dns_name)
         response: Response = events.pop(0)
@@ -143,6 +172,18 @@ def open_websocket(ticket: eic_ticket.Ticket, context: ssl.SSLContext, deadline:
         return eic_pump.Websocket(connection, protocol, events, request_id)
     except BaseException:
         connection.close()
+        raise
+
+
+@contextlib.contextmanager
+def _upgrading(host: str) -> t.Iterator[None]:
+    """As :func:`explained`; an end at this point may be how the service refuses, not the network's doing."""
+    try:
+        with explained(host, "websocket handshake"):
+            yield
+    except TunnelFailure as error:
+        if error.code == "ConnectionReset":
+            raise TunnelFailure("UpgradeReset", host=host) from error
         raise
 
 

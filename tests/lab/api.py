@@ -209,6 +209,11 @@ class Lab:
         counters: dict[str, Any] = self._control("GET", "counters")
         return counters
 
+    def reset_counters(self) -> dict[str, Any]:
+        """Totals back to 0, peaks to what is open now; the counters after that."""
+        counters: dict[str, Any] = self._control("POST", "counters/reset")
+        return counters
+
     def fault(self, name: str, **parameters: Any) -> Any:
         """Switch a fault on (see the list in ``lab.faults``)."""
         return self._control("POST", "faults", {"name": name, **parameters})
@@ -220,6 +225,10 @@ class Lab:
     def settings(self, **values: Any) -> Any:
         """Change adjustable values of the simulated services (see ``lab.settings``)."""
         return self._control("PUT", "settings", values)
+
+    def reset_settings(self) -> None:
+        """All adjustable values back to their defaults."""
+        self._control("DELETE", "settings")
 
     def environment(self) -> dict[str, str]:
         """The environment for Ansible on the lab: this process's own with the lab's values."""

@@ -36,7 +36,7 @@ def send_ssh_public_key(lab: LabState, arguments: Mapping[str, Any]) -> dict[str
     if instance["state"] != "running":
         raise AwsError("EC2InstanceStateInvalidException", f"Instance is not in a valid state: {instance['state']}.")
     if not lab.faults.take("lose_key", instance_id):
-        lab.keys.add(instance_id, os_user, public_key, lab.settings.key_lifetime)
+        lab.keys.add(instance.get("host_instance_id", instance_id), os_user, public_key, lab.settings.key_lifetime)
         skew, slow = lab.faults.take("instance_clock_skew", instance_id), lab.faults.take("slow_authorized_keys", instance_id)
         lab.keys.disturb(instance_id, skew["seconds"] if skew else 0.0, slow["seconds"] if slow else 0.0)
     lab.counters.add("key_pushes", scope=instance_id)

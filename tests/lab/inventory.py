@@ -77,6 +77,7 @@ def _variables(lab: Lab) -> dict[str, Any]:
         "workspace_docker_host": lab.world.data["docker_host"],
         "workspace_region": lab.world.data["region"],
         "ansible_eic_known_hosts_file": str(lab.paths.known_hosts),
+        "ansible_eic_state_directory": str(lab.paths.state / "eic"),
     }
     if lab.service:
         variables |= {

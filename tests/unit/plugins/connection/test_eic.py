@@ -61,6 +61,7 @@ class Controller:
             "ansible_eic_tunnel_timeout": 6,
             "ansible_eic_known_hosts_file": str(directory / "known_hosts"),
             "ansible_control_path_dir": str(directory / "cp"),
+            "ansible_eic_state_directory": str(directory / "state"),
         }
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AWS_"))}
         self.environment.update(

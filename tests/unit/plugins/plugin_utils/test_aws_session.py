@@ -105,7 +105,7 @@ def client_error(code: str, message: str = "") -> Exception:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (client_error("AuthFailure"), "cannot ask: AWS answers AuthFailure (the access key is not known in this account and region), request r-1"),
+        (client_error("AuthFailure"), "cannot ask: AWS answers AuthFailure (the access key is not known in this account and region,"),
         (client_error("Odd", "It is odd.\nDetails"), "cannot ask: AWS answers Odd (It is odd), request r-1"),
         (client_error("Odd", "No. Encoded authorization failure message: AAAA"), "cannot ask: AWS answers Odd (No), request r-1"),
         (exceptions.NoCredentialsError(), "cannot ask: no AWS credentials on the controller"),
@@ -125,3 +125,20 @@ def test_signature_errors_do_not_quote_the_request() -> None:
     """AWS's own text holds the canonical request, session token included."""
     error = client_error("SignatureDoesNotMatch", f"The Canonical String should have been 'GET / X-Amz-Security-Token={SECRET}'")
     assert SECRET not in aws_session.sentence(error, "cannot ask")
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (client_error("UnauthorizedOperation"), True),
+        (client_error("RequestExpired"), True),
+        (client_error("RequestLimitExceeded"), False),
+        (exceptions.NoCredentialsError(), True),
+        (exceptions.EndpointConnectionError(endpoint_url="https://x"), False),
+        (None, False),
+    ],
+)
+def test_refusals_are_told_from_what_may_pass(cause: Exception | None, expected: bool) -> None:
+    error = aws_session.AwsError("cannot ask")
+    error.__cause__ = cause
+    assert aws_session.is_authentication(error) is expected

@@ -55,3 +55,62 @@ def test_paths_are_quoted_for_ssh() -> None:
 def test_paths_that_ssh_cannot_carry_are_refused(path: str) -> None:
     with pytest.raises(InvalidInputError):
         eic_identity.quoted_path(path)
+
+
+def _run_directory(parent: pathlib.Path, process: int, name: str = "abcdefgh") -> pathlib.Path:
+    directory = parent / f"ansible-local-{process}{name}"
+    directory.mkdir()
+    return directory
+
+
+def test_what_killed_runs_left_is_swept_and_what_lives_stays(tmp_path: pathlib.Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        killed, busy = _run_directory(tmp_path, process.pid), _run_directory(tmp_path, process.pid, "12345678")
+        for directory in (killed, busy):
+            eic_identity.ensure_key(str(directory))
+            (directory / "eic-ticket-0123456789abcdef").write_text("secret")
+        (busy / "a file of core").touch()
+        living, unrelated = _run_directory(tmp_path, os.getpid()), tmp_path / "ansible-local-mine"
+        eic_identity.ensure_key(str(living))
+        (unrelated / "eic-key").mkdir(parents=True)
+        reused = _run_directory(tmp_path, os.getpid(), "reused__")
+        eic_identity.ensure_key(str(reused))
+        (reused / "eic-key" / "owner").write_text("1")
+        eic_identity.sweep(str(tmp_path))
+        assert killed.exists() and not reused.exists(), "a process id that another process has by now is no life sign"
+        process.kill()
+        process.wait()
+    # the next run's first key sweeps
+    eic_identity.ensure_key(str(_run_directory(tmp_path, os.getpid(), "thenewer")))
+    assert not killed.exists()
+    assert os.listdir(busy) == ["a file of core"]
+    assert (living / "eic-key" / "id_ed25519").exists() and (unrelated / "eic-key").exists()
+
+
+def test_a_link_in_the_place_of_a_private_directory_is_not_followed(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "elsewhere" / "eic-key").mkdir(parents=True)
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "ansible-local-999999999abcdefgh").symlink_to(tmp_path / "elsewhere")
+    eic_identity.sweep(str(tmp_path / "tmp"))
+    assert (tmp_path / "elsewhere" / "eic-key").exists()
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
+def test_the_public_key_of_the_users_own_key(tmp_path: pathlib.Path, kind: str) -> None:
+    private = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "me@home", "-f", str(private)], check=True)
+    public = " ".join((tmp_path / "id.pub").read_text().split()[:2])
+    assert eic_identity.public_key_of(str(private)) == eic_identity.public_key_of(f"{private}.pub") == public
+    (tmp_path / "id.pub").unlink()
+    assert eic_identity.public_key_of(str(private)) == public
+
+
+def test_an_own_key_that_cannot_be_used_is_named(tmp_path: pathlib.Path) -> None:
+    private = tmp_path / "id"
+    with pytest.raises(eic_identity.KeyFileError, match=r"id does not exist"):
+        eic_identity.public_key_of(str(private))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(private)], check=True)
+    assert eic_identity.public_key_of(str(private)).startswith("ssh-ed25519 ")
+    (tmp_path / "id.pub").unlink()
+    with pytest.raises(eic_identity.KeyFileError, match="without a passphrase"):
+        eic_identity.public_key_of(str(private))

@@ -29,6 +29,31 @@ def test_a_socket_without_a_listener_is_dead() -> None:
         assert not eic_master.is_alive(path)
 
 
+def test_a_new_master_at_the_same_path_is_another_one() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "socket")
+        assert eic_master.identity(path) is None
+        found = []
+        for _time in range(2):
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(path)
+                found.append(eic_master.identity(path))
+            os.unlink(path)
+            time.sleep(0.02)
+        assert None not in found and found[0] != found[1]
+
+
+def test_stopping_what_is_not_there_is_no_success() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "socket")
+        assert not eic_master.stop("ssh", path)
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.bind(path)
+            deaf.listen()
+            assert not eic_master.stop("/nonexistent", path)
+            assert not eic_master.stop("false", path)
+
+
 def _increment(lock: str, counter: str) -> None:
     with eic_master.serialised(lock, 30):
         value = int(pathlib.Path(counter).read_text())

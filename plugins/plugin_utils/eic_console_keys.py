@@ -1,0 +1,67 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Host keys from an instance's console: what cloud-init prints there at the first boot, between the two "SSH HOST KEY KEYS" lines.
+
+Only root of the instance writes to its console, and ``ec2:GetConsoleOutput`` is signed by AWS, so these keys need no trust on first use. EC2 keeps the
+output of the latest boot alone, so keys are remembered: a line per key in a known_hosts file that has no other source.
+"""
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import typing as t
+
+_BEGIN, _END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
+# a line may have a kernel's or logger's prefix
+_KEY = re.compile(r"\b(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]+={0,2})(?=\s|$)")
+
+
+def parse(output: str) -> list[str]:
+    """The host keys (``type base64``) of the last whole block in a console's output; none when there is no block.
+
+    What is not a key of the type that it claims is left out.
+    """
+    end = output.rfind(_END)
+    begin = output.rfind(_BEGIN, 0, end) if end >= 0 else -1
+    if begin < 0:
+        return []
+    found = (_KEY.search(line) for line in output[begin + len(_BEGIN):end].splitlines())
+    return [f"{match[1]} {match[2]}" for match in found if match and _is_key(match[1], match[2])]
+
+
+def _is_key(kind: str, data: str) -> bool:
+    try:
+        blob = base64.b64decode(data, validate=True)
+    except binascii.Error:
+        return False
+    return blob[:4 + len(kind)] == len(kind).to_bytes(4, "big") + kind.encode()
+
+
+def ensure(path: str, instance_id: str, console_output: t.Callable[[], str]) -> bool:
+    """Let the known_hosts file ``path`` have lines for ``instance_id``; ``console_output`` is called only when it has none.
+
+    Returns False when the console shows no keys. Raises :class:`OSError` when the file cannot be written, and what ``console_output`` raises.
+    """
+    if _knows(path, instance_id):
+        return True
+    lines = "".join(f"{instance_id} {key}\n" for key in parse(console_output()))
+    if not lines:
+        return False
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # one write: workers for other instances append at the same time
+        os.write(descriptor, lines.encode())
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _knows(path: str, instance_id: str) -> bool:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return any(line.split(" ", 1)[0] == instance_id for line in file)
+    except FileNotFoundError:
+        return False

@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: eic
 author:
-  - The molecule_ai.workspace maintainers
+  - The molecule_ai.workspace maintainers (@Molecule-AI)
 short_description: SSH to private EC2 instances through an EC2 Instance Connect Endpoint
 version_added: 0.1.0
 description:

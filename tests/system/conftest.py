@@ -66,6 +66,14 @@ def fresh_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def no_faults(lab: Lab) -> Iterator[None]:
+    """Start and end without faults."""
+    lab.clear_faults()
+    yield
+    lab.clear_faults()
+
+
+@pytest.fixture
 def workspace(lab: Lab, request: pytest.FixtureRequest) -> str:
     """A push-tier workspace without any plugin; parametrise indirectly with its name."""
     name: str = getattr(request, "param", DOCKER_WORKSPACE)

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 from ansible_run import Run
 from lab.api import Lab
+
+pytestmark = pytest.mark.usefixtures("no_faults")
 
 FACTS = "molecule_ai.workspace.workspace_backend_facts"
 ALL = ["alpha", "beta", "gamma", "eic-claude", "eic-hermes", "eic-langgraph", "outside", "stopped", "unknown", "renamed"]
@@ -29,14 +31,6 @@ def facts(lab: Lab, ansible: Callable[..., Run], tmp_path: pathlib.Path) -> Call
         return ansible(play, check=check).ok().result("workspace_backend_facts", "localhost")["ansible_facts"]
 
     return look_up
-
-
-@pytest.fixture(autouse=True)
-def no_faults(lab: Lab) -> Iterator[None]:
-    """Start and end without faults."""
-    lab.clear_faults()
-    yield
-    lab.clear_faults()
 
 
 def given(lab: Lab, name: str) -> dict[str, Any]:

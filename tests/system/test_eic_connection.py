@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,17 +11,11 @@ from ansible_run import Run
 from expected import wanted
 from lab.api import Lab
 
+pytestmark = pytest.mark.usefixtures("no_faults")
+
 INSTALL = "molecule_ai.workspace.install"
 HOST = "eic-claude"
 RAW_TEXT = ["kex_exchange_identification", "Connection closed by UNKNOWN", "UNKNOWN port 65535", "ssh_dispatch_run_fatal", "banner exchange"]
-
-
-@pytest.fixture(autouse=True)
-def no_faults(lab: Lab) -> Iterator[None]:
-    """Start and end without faults."""
-    lab.clear_faults()
-    yield
-    lab.clear_faults()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pathlib
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,17 +19,11 @@ from conftest import both_tiers
 from expected import expected_items, wanted
 from lab.api import Lab
 
+pytestmark = pytest.mark.usefixtures("no_faults")
+
 INSTALL = "molecule_ai.workspace.install"
 REMOVE = "molecule_ai.workspace.remove"
 PLUGIN = "ecc"
-
-
-@pytest.fixture(autouse=True)
-def no_faults(lab: Lab) -> Iterator[None]:
-    """Start and end without faults."""
-    lab.clear_faults()
-    yield
-    lab.clear_faults()
 
 
 @pytest.fixture(params=["install", "uninstall"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from ansible_run import Run
@@ -12,16 +12,10 @@ from expected import wanted
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
 
+pytestmark = pytest.mark.usefixtures("no_faults")
+
 INSTALL = "molecule_ai.workspace.install"
 RESTART = "molecule_ai.workspace.restart"
-
-
-@pytest.fixture(autouse=True)
-def no_faults(lab: Lab) -> Iterator[None]:
-    """Start and end without faults."""
-    lab.clear_faults()
-    yield
-    lab.clear_faults()
 
 
 def pending(lab: Lab, workspace: str, plugin: str) -> bool:

@@ -18,11 +18,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from ansible_run import Run, run_playbook
 from lab.api import Lab
 from lab.fixtures import write_plugins
+from workspaces import DOCKER_WORKSPACE
 
 LAB_COMMAND = REPOSITORY / "tests" / "lab-command"
-DOCKER_WORKSPACE = "alpha"
-EIC_WORKSPACE = "eic-claude"
-PUSH_WORKSPACES = ["alpha", "beta", "renamed", "eic-claude", "eic-hermes", "eic-langgraph"]
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +78,3 @@ def workspace(lab: Lab, request: pytest.FixtureRequest) -> str:
     lab.reset(name)
     lab.clear_faults()
     return name
-
-
-both_tiers = pytest.mark.parametrize("workspace", [DOCKER_WORKSPACE, EIC_WORKSPACE], indirect=True)

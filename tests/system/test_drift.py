@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from ansible_run import Run
-from conftest import both_tiers
 from expected import expected_items, wanted
 from lab.api import Lab
+from workspaces import both_tiers
 
 INSTALL = "molecule_ai.workspace.install"
 AUDIT = "molecule_ai.workspace.audit"

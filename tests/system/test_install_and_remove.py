@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 from ansible_run import Run
-from conftest import PUSH_WORKSPACES, both_tiers
 from expected import expected_items, wanted
 from lab.api import Lab
+from workspaces import PUSH_WORKSPACES, both_tiers
 
 PLUGINS = ["browser-automation", "careful-bash", "ecc", "superpowers"]
 INSTALL = "molecule_ai.workspace.install"

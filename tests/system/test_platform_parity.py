@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 from ansible_run import Run
-from conftest import both_tiers
 from expected import expected_items, wanted
 from lab.api import Lab
+from workspaces import both_tiers
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 

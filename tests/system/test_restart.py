@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 from ansible_run import Run
-from conftest import both_tiers
 from expected import wanted
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
+from workspaces import both_tiers
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 

@@ -5,10 +5,10 @@ import pathlib
 from collections.abc import Callable
 
 from ansible_run import Run
-from conftest import both_tiers
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
 from lab.remote_calls import remote_calls
+from workspaces import both_tiers
 
 INSTALL = "molecule_ai.workspace.install"
 

@@ -1,0 +1,10 @@
+"""Which of the lab's workspaces the tests use."""
+from __future__ import annotations
+
+import pytest
+
+DOCKER_WORKSPACE = "alpha"
+EIC_WORKSPACE = "eic-claude"
+PUSH_WORKSPACES = ["alpha", "beta", "renamed", "eic-claude", "eic-hermes", "eic-langgraph"]
+
+both_tiers = pytest.mark.parametrize("workspace", [DOCKER_WORKSPACE, EIC_WORKSPACE], indirect=True)

@@ -75,7 +75,7 @@ def test_a_file_cannot_be_named_so_that_the_audit_lists_something_else(
     lab.write_file(workspace, f"{LIVE}/rules/x\n{workspace} no drift", "planted\n")
     run = ansible(AUDIT, limit=workspace, variables=installed).ok()
     [lines] = [result["msg"] for result in run.results("debug", workspace) if isinstance(result["msg"], list)]
-    assert lines == [f"{workspace} {PLUGIN} extra rules/x\n{workspace} no drift"]
+    assert lines == [f"{workspace} {PLUGIN} extra rules/x\\n{workspace} no drift"]
 
 
 @both_tiers

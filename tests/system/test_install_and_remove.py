@@ -94,12 +94,22 @@ def test_removal_leaves_nothing_but_what_people_wrote(lab: Lab, ansible: Callabl
     assert lab.loaded_names(workspace) == []
     after = {path: item for path, item in lab.snapshot(workspace).items() if not path.startswith(".molecule_ai")}
     left = {path for path in after if path not in before}
-    assert left <= {"plugins", ".claude/commands"}, left
+    assert left == {"plugins"}, left
     assert {path: after[path] for path in before if path} == {path: before[path] for path in before if path}
 
     again = ansible(REMOVE, limit=workspace, variables={"workspace_plugin_names": PLUGINS}).ok()
     assert again.stats[workspace]["changed"] == 0
     assert len(lab.starts(workspace)) == starts + 1
+
+
+@both_tiers
+def test_removal_from_a_fresh_workspace_leaves_nothing_at_all(lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path) -> None:
+    before = lab.snapshot(workspace)
+    ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(plugin_sources, *PLUGINS)}).ok()
+    ansible(REMOVE, limit=workspace, variables={"workspace_plugin_names": PLUGINS}).ok()
+    after = {path: item for path, item in lab.snapshot(workspace).items() if path.split("/")[0] not in (".molecule_ai", "plugins")}
+    assert after == before
+    assert lab.snapshot(workspace, "plugins") == {"": after[""]._replace(mode=0o755, uid=1000, gid=1000)}
 
 
 @both_tiers

@@ -17,11 +17,12 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 
-from ..module_utils.errors import InvalidInputError, WorkspaceError
+from ..module_utils.errors import WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
 from ..plugin_utils import bundle, manifest, plugin_plan, task_data, workspace_answer
 from ..plugin_utils.drift_report import DiffReport, result_of
+from ..plugin_utils.local_files import find_elsewhere
 from ..plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
 from ..plugin_utils.prepared_plugin import PreparedPlugin, prepare
 from ..plugin_utils.run_cache import RunCache, cache_key
@@ -111,24 +112,19 @@ class ActionModule(ActionBase):
         for plugin, source in sources:
             result = prepare(source, plugin.include_repository_files, limits, self._cache)
             self._warnings += [*result.warnings, *result.warnings_for(plugin.name)]
-            result.require_pins(plugin.name, plugin.digest, plugin.sha256)
+            result.require_pins(plugin.name, plugin.digest, plugin.sha256, plugin.commit)
             if not plugin.any_runtime:
                 manifest.require_supported_runtime(plugin.name, result.runtimes, target.runtime)
             prepared[plugin.name] = result
         return prepared
 
     def _find(self, path: str, what: str = "source") -> str:
-        """Return the absolute path; beside the inventory last, because the playbooks of a collection lie where no user puts plugins."""
+        """Return the absolute path of a file or directory on the controller; raise :class:`InvalidInputError` with the places that were looked at."""
         try:
             return str(Path(str(plain(self._find_needle("files", path)))).absolute())
-        except AnsibleFileNotFound:
-            beside_inventory = Path(str(self._task_vars.get("inventory_dir") or os.devnull)) / path
-            if beside_inventory.exists():
-                return str(beside_inventory.absolute())
-            raise InvalidInputError(
-                f"{what} {path!r} does not exist on the controller: it is searched in the role's and the playbook's directory, in 'files' there, "
-                "and beside the inventory"
-            ) from None
+        except AnsibleFileNotFound as error:
+            inventory_dir = plain(self._task_vars.get("inventory_dir"))
+            return find_elsewhere(path, what, [str(place) for place in error.paths or []], inventory_dir)
 
     def _inspect(
         self, wanted: Sequence[WantedPlugin], prepared: Mapping[str, PreparedPlugin], target: Target, exclusive: bool
@@ -137,6 +133,8 @@ class ActionModule(ActionBase):
         answer = self._ask(plugin_plan.inspect_request(target, digests, exclusive))
         inspection = workspace_answer.parse_inspection(answer, list(digests))
         plans = [plugin_plan.plan_plugin(plugin, prepared.get(plugin.name), inspection.plugins[plugin.name], target) for plugin in wanted]
+        moved = (plugin_plan.warn_of_moved_tag(plugin, plan) for plugin, plan in zip(wanted, plans))
+        self._warnings += [warning for warning in moved if warning and warning not in self._warnings]
         if exclusive:
             plans += [plugin_plan.plan_unmanaged(name, observed) for name, observed in inspection.others.items()]
         return plans, inspection

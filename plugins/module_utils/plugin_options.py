@@ -14,6 +14,7 @@ PLUGIN_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "allow_unpinned": {"type": "bool", "default": False},
     "digest": {"type": "str"},
     "sha256": {"type": "str"},
+    "commit": {"type": "str"},
     "any_runtime": {"type": "bool", "default": False},
     "include_repository_files": {"type": "bool", "default": False},
 }
@@ -44,6 +45,6 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
 )
 
 # ``source`` without ``plugins`` is required when the plugin is to be present: the action checks that, because ``state`` has a default.
-MUTUALLY_EXCLUSIVE: list[list[str]] = [["name", "plugins"], ["source", "plugins"], ["digest", "plugins"], ["sha256", "plugins"]]
+MUTUALLY_EXCLUSIVE: list[list[str]] = [["name", "plugins"], ["source", "plugins"], ["digest", "plugins"], ["sha256", "plugins"], ["commit", "plugins"]]
 REQUIRED_ONE_OF: list[list[str]] = [["name", "plugins"]]
-REQUIRED_BY: dict[str, list[str]] = {"source": ["name"], "digest": ["name"], "sha256": ["name"]}
+REQUIRED_BY: dict[str, list[str]] = {"source": ["name"], "digest": ["name"], "sha256": ["name"], "commit": ["name"]}

@@ -57,7 +57,7 @@ options:
     description:
       - Where the plugin comes from. Required for O(state=present).
       - A directory or a C(.tar.gz) or C(.tgz) file on the controller, with or without one top-level directory.
-      - A relative path is searched for like a role's files, and then beside the inventory.
+      - A relative path is searched for like a role's files, then beside the inventory, then in the current directory.
       - A git repository with a pinned ref, for example V(git+https://git.example.com/ecc.git#v1.2.0) or V(git+file:///srv/git/ecc.git#v1.2.0).
       - V(github://owner/repository#ref) for a repository on GitHub. See O(github_url) for mirrors.
       - V(local://name) or just V(name) for a directory in O(registry). A path in the current directory is written V(./name).
@@ -84,6 +84,11 @@ options:
     description:
       - Refuse the source unless the SHA-256 of its C(plugin.yaml) is this one, as in the C(sha256) of the platform's install request.
       - It says nothing about the other files; see O(digest) for that.
+    type: str
+  commit:
+    description:
+      - Refuse the source unless its ref names this commit, given as its 40 hexadecimal digits. For git repositories.
+      - With a tag in O(source), people read the version and a tag that somebody has moved is noticed. RV(plugins[].revision) of an earlier run tells it.
     type: str
   any_runtime:
     description:
@@ -124,6 +129,9 @@ options:
         type: str
       sha256:
         description: As O(sha256).
+        type: str
+      commit:
+        description: As O(commit).
         type: str
       any_runtime:
         description: As O(any_runtime).

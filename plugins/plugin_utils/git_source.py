@@ -25,7 +25,7 @@ from ..module_utils.plugin_tree import is_never_shipped
 from .source_archive import write_file
 
 _SCHEMES = ("https", "ssh", "file")
-_FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
+FULL_COMMIT = re.compile(r"[0-9a-fA-F]{40}")
 _HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]_-]*")
 # The characters and sequences that git itself forbids in ref names (git check-ref-format).
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|\.$|/$|^[-/.]|^@$")
@@ -93,6 +93,9 @@ def parse(text: str, allow_unpinned: bool) -> GitReference:
         credentials = f"{user}:{parts.password or ''}"
         address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     _validate_ref(ref, bool(mark), allow_unpinned, shown)
+    if FULL_COMMIT.fullmatch(ref):
+        # git and the servers write commit ids in lower case only.
+        ref = ref.lower()
     return GitReference(address, ref, allow_unpinned, credentials, shown)
 
 
@@ -153,7 +156,7 @@ class _Repository:
     def fetch(self) -> str:
         """Fetch what is wanted and return the commit's id, verified to be the one that was asked for."""
         ref = self._reference.ref
-        if _FULL_COMMIT.fullmatch(ref):
+        if FULL_COMMIT.fullmatch(ref):
             return self._fetch_commit(ref)
         offered = self._offered([f"refs/tags/{ref}", f"refs/tags/{ref}^{{}}", f"refs/heads/{ref}"] if ref else ["HEAD"])
         tag, branch = f"refs/tags/{ref}", f"refs/heads/{ref}"

@@ -20,6 +20,7 @@ import yaml
 
 from ..module_utils.errors import InvalidInputError
 from ..module_utils.plugin_tree import DIGEST, Entries
+from .git_source import FULL_COMMIT
 
 PLUGIN_YAML = "plugin.yaml"
 MANIFEST_JSON = "manifest.json"
@@ -89,12 +90,14 @@ def plugin_yaml_content_sha256(entries: Entries) -> str:
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
-def validate_pins(digest: str | None, sha256: str | None, name: str) -> None:
+def validate_pins(digest: str | None, sha256: str | None, commit: str | None, name: str) -> None:
     """Raise :class:`InvalidInputError` if a hash that the user gave cannot be one."""
     if digest is not None and not DIGEST.fullmatch(digest):
         raise InvalidInputError(f"plugin {name}: digest {digest!r} is not one: it is 'sha256:' and 64 hexadecimal digits, as this module returns it")
     if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
         raise InvalidInputError(f"plugin {name}: sha256 {sha256!r} is not one: it is the 64 hexadecimal digits that 'sha256sum {PLUGIN_YAML}' prints")
+    if commit is not None and not FULL_COMMIT.fullmatch(commit):
+        raise InvalidInputError(f"plugin {name}: commit {commit!r} is not one: it is the 40 hexadecimal digits that 'git rev-parse <tag>^{{commit}}' prints")
 
 
 def require_supported_runtime(name: str, runtimes: Collection[str], runtime: str | None) -> None:

@@ -27,6 +27,7 @@ class WantedPlugin:
     allow_unpinned: bool
     digest: str | None
     sha256: str | None
+    commit: str | None
     any_runtime: bool
     include_repository_files: bool
 
@@ -80,7 +81,7 @@ def wanted_plugins(options: Mapping[str, Any], given: Collection[str]) -> list[W
         seen.add(plugin.name)
         if plugin.state == "present" and not plugin.source:
             raise InvalidInputError(f"plugin {plugin.name} has no source: set 'source', or state: absent to remove it")
-        validate_pins(plugin.digest, plugin.sha256, plugin.name)
+        validate_pins(plugin.digest, plugin.sha256, plugin.commit, plugin.name)
     return wanted
 
 
@@ -150,6 +151,19 @@ def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed:
     else:
         action, drift = "none", []
     return PluginPlan(wanted.name, wanted.state, prepared, observed, action, tuple(drift))
+
+
+def warn_of_moved_tag(wanted: WantedPlugin, plan: PluginPlan) -> str | None:
+    """Return a warning when the pinned source that is recorded as installed yields something else now."""
+    prepared, receipt = plan.prepared, plan.observed.receipt or {}
+    if prepared is None or prepared.revision is None or wanted.allow_unpinned or receipt.get("source") != prepared.source:
+        return None
+    if receipt.get("digest") in (None, prepared.digest):
+        return None
+    return (
+        f"plugin {plan.name}: {prepared.source} is not what it was when it was installed ({receipt['digest']}): its tag was moved, or "
+        "include_repository_files was changed; pin it with 'commit' or 'digest'"
+    )
 
 
 def plan_unmanaged(name: str, observed: Observed) -> PluginPlan:

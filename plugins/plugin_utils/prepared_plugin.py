@@ -64,8 +64,14 @@ class PreparedPlugin:
             return []
         return [f"plugin {name} calls itself {self.declared_name!r} in plugin.yaml; its identity on the workspace is the directory name {name}"]
 
-    def require_pins(self, name: str, digest: str | None, sha256: str | None) -> None:
+    def require_pins(self, name: str, digest: str | None, sha256: str | None, commit: str | None) -> None:
         """Raise :class:`InvalidInputError` unless the content is the one that the user's hashes name (``None``: not pinned by it)."""
+        if commit is not None and self.revision is None:
+            raise InvalidInputError(f"plugin {name} is pinned to the commit {commit}, but {self.source} is no git repository: pin it with 'digest' instead")
+        if commit is not None and commit.lower() != self.revision:
+            raise InvalidInputError(
+                f"plugin {name}: {self.source} is the commit {self.revision}, but {commit} was asked for: its tag was moved, so find out by whom and why"
+            )
         if digest is not None and digest != self.digest:
             raise InvalidInputError(f"plugin {name} has the digest {self.digest}, but {digest} was asked for: check where the source comes from")
         if sha256 is not None and sha256.lower() != self.plugin_yaml_sha256:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -336,8 +337,48 @@ def test_a_relative_source_is_also_looked_for_beside_the_inventory(workspace: Wo
     variables = {"inventory_dir": str(workspace.directory / "fleet")}
     for options in ({"source": "plugins/fleet-plugin"}, {"source": "fleet-plugin", "registry": "plugins"}):
         assert workspace.run(check=True, name="fleet-plugin", variables=variables, **options)["plugins"][0]["action"] == "installed"
-    with pytest.raises(AnsibleActionFail, match="registry 'none' does not exist on the controller"):
-        workspace.run(name="fleet-plugin", source="fleet-plugin", registry="none")
+    with pytest.raises(AnsibleActionFail, match="registry 'none' does not exist on the controller: .*looked at ") as caught:
+        workspace.run(name="fleet-plugin", source="fleet-plugin", registry="none", variables=variables)
+    for place in (workspace.directory / "files/none", workspace.directory / "none", workspace.directory / "fleet/none", Path.cwd() / "none"):
+        assert f" {place}" in str(caught.value)
+
+
+def test_a_relative_source_is_looked_for_in_the_current_directory_last(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = workspace.directory / "elsewhere"
+    plugin(elsewhere / "here" / "mine")
+    monkeypatch.chdir(elsewhere)
+    assert workspace.run(check=True, name="mine", source="here/mine")["plugins"][0]["action"] == "installed"
+    plugin(workspace.directory / "here" / "mine", **{"rules/a.md": "beside the playbook"})
+    assert workspace.run(check=True, name="mine", source="here/mine")["plugins"][0]["digest"] != workspace.run(
+        check=True, name="mine", source=str(elsewhere / "here/mine")
+    )["plugins"][0]["digest"]
+
+
+def test_a_current_directory_of_everybody_is_not_looked_into(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    everybodys = workspace.directory / "everybodys"
+    plugin(everybodys / "here" / "mine")
+    everybodys.chmod(0o1777)
+    monkeypatch.chdir(everybodys)
+    with pytest.raises(AnsibleActionFail, match="does not exist on the controller"):
+        workspace.run(check=True, name="mine", source="here/mine")
+
+
+def test_a_tag_that_was_moved_since_the_install_is_noticed(workspace: Workspace) -> None:
+    repository = plugin(workspace.directory / "moving")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-C", str(repository)]
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "1"], ["tag", "v1"]):
+        subprocess.run([*git, *arguments], check=True)
+    source = f"git+file://{repository}#v1"
+    first = workspace.run(name="moving", source=source)["plugins"][0]["revision"]
+    plugin(repository, **{"rules/a.md": "other"})
+    for arguments in (["add", "-A"], ["commit", "-q", "-m", "2"], ["tag", "-f", "v1"]):
+        subprocess.run([*git, *arguments], check=True, capture_output=True)
+    shutil.rmtree(C.DEFAULT_LOCAL_TMP)  # the next run
+    result = workspace.run(check=True, name="moving", source=source)
+    assert [warning for warning in result["warnings"] if "its tag was moved" in warning]
+    with pytest.raises(AnsibleActionFail, match=f"but {first} was asked for: its tag was moved"):
+        workspace.run(name="moving", source=source, commit=first)
+    assert "warnings" not in workspace.run(name="moving", source=source, allow_unpinned=True)
 
 
 def test_the_fact_of_the_backend_is_used(workspace: Workspace) -> None:

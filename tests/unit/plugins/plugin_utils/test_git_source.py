@@ -111,6 +111,10 @@ def test_a_full_commit_id_works_whether_or_not_the_server_gives_it_alone(
     assert (checkout.revision, _version(checkout)) == (repository.first, "1.0.0")
 
 
+def test_a_commit_id_may_be_written_in_upper_case(tmp_path: Path, repository: Repository) -> None:
+    assert _checkout(tmp_path, repository.source(repository.first.upper())).revision == repository.first
+
+
 def test_the_id_of_an_annotated_tags_object_is_no_commit(tmp_path: Path, repository: Repository) -> None:
     with pytest.raises(InvalidInputError, match="no commit of that id"):
         _checkout(tmp_path, repository.source(repository.git("rev-parse", "v1.0.0")))

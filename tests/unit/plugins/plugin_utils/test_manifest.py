@@ -147,7 +147,13 @@ def test_the_allowlist() -> None:
         manifest.require_allowed("ecc", ["ecc2"])
 
 
-@pytest.mark.parametrize(("digest", "sha256"), [("0" * 64, None), ("sha256:" + "0" * 63, None), (None, "sha256:" + "0" * 64), (None, "xyz")])
-def test_a_pin_that_is_no_hash_is_refused(digest: str | None, sha256: str | None) -> None:
+@pytest.mark.parametrize(
+    ("digest", "sha256", "commit"),
+    [
+        ("0" * 64, None, None), ("sha256:" + "0" * 63, None, None), (None, "sha256:" + "0" * 64, None), (None, "xyz", None), (None, None, "v1"),
+        (None, None, "0" * 39),
+    ],
+)
+def test_a_pin_that_is_no_hash_is_refused(digest: str | None, sha256: str | None, commit: str | None) -> None:
     with pytest.raises(InvalidInputError, match="is not one"):
-        manifest.validate_pins(digest, sha256, "ecc")
+        manifest.validate_pins(digest, sha256, commit, "ecc")

@@ -4,6 +4,7 @@
 """From a source to a bundle: what is shipped, what is refused, and that equal trees give equal bytes."""
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 import tarfile
@@ -178,13 +179,22 @@ def test_a_source_is_prepared_once_per_run(tmp_path: Path) -> None:
     assert prepared == ["once", "once"]
 
 
+def test_a_pinned_commit_is_the_one_of_the_ref(tmp_path: Path) -> None:
+    plugin = dataclasses.replace(_prepare(_tree(tmp_path / "x")), revision="ab" * 20)
+    plugin.require_pins("x", None, None, "AB" * 20)
+    with pytest.raises(InvalidInputError, match=f"is the commit {'ab' * 20}, but {'0' * 40} was asked for: its tag was moved"):
+        plugin.require_pins("x", None, None, "0" * 40)
+
+
 def test_pins_and_names(tmp_path: Path) -> None:
     plugin = _prepare(_tree(tmp_path / "x"))
-    plugin.require_pins("x", plugin.digest, plugin.plugin_yaml_sha256.upper())
+    plugin.require_pins("x", plugin.digest, plugin.plugin_yaml_sha256.upper(), None)
     with pytest.raises(InvalidInputError, match=f"plugin x has the digest {plugin.digest}, but sha256:0"):
-        plugin.require_pins("x", "sha256:" + "0" * 64, None)
+        plugin.require_pins("x", "sha256:" + "0" * 64, None, None)
     with pytest.raises(InvalidInputError, match=r"plugin x has a plugin\.yaml with the sha256"):
-        plugin.require_pins("x", None, "0" * 64)
+        plugin.require_pins("x", None, "0" * 64, None)
+    with pytest.raises(InvalidInputError, match=r"is no git repository: pin it with 'digest' instead"):
+        plugin.require_pins("x", None, None, "0" * 40)
     assert plugin.warnings_for("x") == []
     assert "calls itself 'x'" in plugin.warnings_for("other")[0]
 

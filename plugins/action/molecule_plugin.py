@@ -20,9 +20,11 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.errors import WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
-from ..plugin_utils import bundle, manifest, plugin_plan, task_data, workspace_answer
+from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, task_data, workspace_answer
+from ..plugin_utils.allowlist import Allowlist
 from ..plugin_utils.drift_report import DiffReport, result_of
 from ..plugin_utils.local_files import find_elsewhere
+from ..plugin_utils.platform_api import PlatformOptions
 from ..plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
 from ..plugin_utils.prepared_plugin import PreparedPlugin, prepare
 from ..plugin_utils.run_cache import RunCache, cache_key
@@ -105,8 +107,9 @@ class ActionModule(ActionBase):
             max_entries=limits.max_entries,
         )
         present = [plugin for plugin in wanted if plugin.state == "present"]
-        for plugin in present:
-            manifest.require_allowed(plugin.name, options["allowlist"])
+        for allowed in self._allowlists(options) if present else []:
+            for plugin in present:
+                allowed.require(plugin.name)
         sources = [(plugin, parse_source(plugin.source or "", settings, plugin.allow_unpinned)) for plugin in present]
         prepared = {}
         for plugin, source in sources:
@@ -117,6 +120,15 @@ class ActionModule(ActionBase):
                 manifest.require_supported_runtime(plugin.name, result.runtimes, target.runtime)
             prepared[plugin.name] = result
         return prepared
+
+    def _allowlists(self, options: Mapping[str, Any]) -> list[Allowlist]:
+        """Return the lists that a plugin has to be on."""
+        lists = [allowlist.from_names(options["allowlist"])]
+        if options["allowlist_file"]:
+            lists.append(allowlist.from_file(Path(self._find(options["allowlist_file"], "allowlist_file"))))
+        if options["allowlist_from_platform"]:
+            lists.append(allowlist.from_platform(PlatformOptions.from_parameters(options), self._cache))
+        return lists
 
     def _find(self, path: str, what: str = "source") -> str:
         """Return the absolute path of a file or directory on the controller; raise :class:`InvalidInputError` with the places that were looked at."""

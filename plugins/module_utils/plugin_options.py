@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .platform_arguments import PLATFORM_ARGUMENT_SPEC
+
 # What may be said of one plugin: at the top level for a single plugin, or per element of ``plugins``.
 PLUGIN_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str"},
@@ -23,6 +25,7 @@ _ELEMENT_ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(PLUGIN_ARGUMENT_SPEC, n
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
     PLUGIN_ARGUMENT_SPEC,
+    **PLATFORM_ARGUMENT_SPEC,
     plugins={
         "type": "list",
         "elements": "dict",
@@ -39,6 +42,8 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
     max_bytes={"type": "int", "default": 104857600},
     lock_timeout={"type": "int", "default": 60},
     allowlist={"type": "list", "elements": "str", "default": []},
+    allowlist_file={"type": "path"},
+    allowlist_from_platform={"type": "bool", "default": False},
     github_url={"type": "str", "default": "https://github.com"},
     source_timeout={"type": "int", "default": 120},
     max_drift={"type": "int", "default": 100},

@@ -7,14 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .engine_arguments import ENGINE_ARGUMENT_SPEC
-
-PLATFORM_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
-    "platform_url": {"type": "str"},
-    "platform_token": {"type": "str", "no_log": True},
-    "platform_org_id": {"type": "str"},
-    "platform_validate_certs": {"type": "bool", "default": True},
-    "platform_ca_path": {"type": "path"},
-}
+from .platform_arguments import PLATFORM_ARGUMENT_SPEC
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
     ENGINE_ARGUMENT_SPEC,

@@ -186,9 +186,22 @@ options:
     description:
       - Names of the plugins that may be installed. When it is empty, all are allowed.
       - Removals are always allowed.
+      - With O(allowlist_file) or O(allowlist_from_platform), a plugin must be on each list that is given.
     type: list
     elements: str
     default: []
+  allowlist_file:
+    description:
+      - A YAML or JSON file on the controller with the names of the plugins that may be installed. A relative path is searched for like O(source).
+      - It is a list of names, or the platform's own answer, a mapping with C(plugins) (a list of mappings with C(plugin_name)) and C(allow_all).
+      - A list without entries allows everything. A file that cannot be read, or holds anything else, fails the task.
+    type: path
+  allowlist_from_platform:
+    description:
+      - Ask the platform which plugins the organisation O(platform_org_id) allows, once per run. Needs O(platform_url) and O(platform_token).
+      - A list without entries allows everything. When the platform cannot be asked, the task fails.
+    type: bool
+    default: false
   github_url:
     description: Where the repositories of V(github://) sources are cloned from.
     type: str
@@ -212,6 +225,8 @@ notes:
   - The version that was replaced or removed is kept in C(.molecule_ai/previous) in the config dir, one version per plugin.
   - The files of an installed plugin that the runtime places something of are kept a second time, in C(.molecule_ai/installed), so that their placements
     are recognised even after somebody has changed the plugin.
+extends_documentation_fragment:
+  - molecule_ai.workspace.platform
 requirements:
   - git on the controller, for sources that are git repositories
 seealso:

@@ -90,32 +90,12 @@ options:
       - How many seconds the container may take to stop before it is killed. A systemd service has its own limit.
     type: int
     default: 10
-  platform_url:
-    description:
-      - The platform's base address, for example V(https://acme.moleculesai.app).
-    type: str
-  platform_token:
-    description:
-      - The platform's bearer token. It appears in no result and no error.
-    type: str
-  platform_org_id:
-    description:
-      - The organisation that owns the workspace. Tenants of the SaaS need it.
-    type: str
-  platform_validate_certs:
-    description:
-      - Whether to verify the platform's certificate.
-    type: bool
-    default: true
-  platform_ca_path:
-    description:
-      - Path on the controller of a PEM file with the certificate authorities that the platform's certificate is verified against.
-    type: path
   _request:
     description:
       - The order that this module's action plugin sends to the workspace. Not for tasks, where it is refused.
     type: dict
 extends_documentation_fragment:
+  - molecule_ai.workspace.platform
   - molecule_ai.workspace.docker_engine
 attributes:
   check_mode:

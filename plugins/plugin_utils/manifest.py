@@ -113,12 +113,6 @@ def require_supported_runtime(name: str, runtimes: Collection[str], runtime: str
         raise InvalidInputError(f"plugin {name} is made for {supported}, not for this workspace's runtime {runtime}: set any_runtime to install it anyway")
 
 
-def require_allowed(name: str, allowlist: Collection[str]) -> None:
-    """Raise :class:`InvalidInputError` unless the organisation's list (empty: everything) has the plugin."""
-    if allowlist and name not in allowlist:
-        raise InvalidInputError(f"plugin {name} is not on the allowlist: ask the organisation's administrators to add it")
-
-
 def _comparable(runtime: str) -> str:
     return runtime.strip().lower().replace("_", "-")
 

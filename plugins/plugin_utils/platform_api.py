@@ -1,7 +1,7 @@
 # Copyright (c) The molecule_ai.workspace maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The platform's HTTP API: one workspace, and its restart.
+"""The platform's HTTP API: one workspace and its restart, and the plugins that an organisation allows.
 
 Behaviour as in the platform's public source (May 2026): bearer token; tenants of the SaaS also need ``X-Molecule-Org-Id``, and a missing or wrong
 one is answered with 404 and an empty body; 429 carries ``Retry-After``; 503 with code ``platform_unavailable`` means "try again".
@@ -19,7 +19,7 @@ import urllib.parse
 from ansible.module_utils.urls import open_url
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from ..module_utils.names import validate_workspace_id
+from ..module_utils.names import WORKSPACE_ID, validate_workspace_id
 
 MAX_ATTEMPTS = 5
 MAX_PAUSE = 60.0
@@ -51,7 +51,7 @@ class PlatformOptions:
         """Pick the platform's options out of a task's validated arguments; raises :class:`InvalidInputError` for missing or unusable ones."""
         url, token = parameters.get("platform_url"), parameters.get("platform_token")
         if not url or not token:
-            raise InvalidInputError("the platform can only be asked with both platform_url and platform_token: set them or choose another restart method")
+            raise InvalidInputError("the platform can only be asked with both platform_url and platform_token: set both")
         return cls(
             url=_validate_url(url),
             token=_validate_header("platform_token", token),
@@ -69,6 +69,16 @@ class PlatformError(WorkspaceError):
         self.status = status
 
 
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    """What a call is about: its path, what it is called in errors, its kind, and the option that names it."""
+
+    path: str
+    shown: str
+    kind: str
+    option: str
+
+
 class Platform:
     """A client for one platform; ``sleep`` and ``clock`` (monotonic, seconds) are replaceable for tests."""
 
@@ -79,11 +89,20 @@ class Platform:
 
     def workspace(self, workspace_id: str) -> dict[str, t.Any]:
         """The platform's object of one workspace (``id``, ``status``, ``runtime``, ...); raises :class:`PlatformError`."""
-        return self._call("GET", workspace_id)
+        return self._workspace_call("GET", workspace_id)
 
     def restart(self, workspace_id: str) -> None:
         """Ask for a restart; the platform answers before it has happened. Raises :class:`PlatformError`."""
-        self._call("POST", workspace_id, "/restart")
+        self._workspace_call("POST", workspace_id, "/restart")
+
+    def plugin_allowlist(self) -> dict[str, t.Any]:
+        """The plugins that the organisation of the options allows, as the platform answers (``plugins``, ``allow_all``); raises :class:`PlatformError`."""
+        org_id = self._options.org_id
+        if not org_id:
+            raise InvalidInputError("the platform can only be asked for an organisation's allowlist with platform_org_id: set it to the organisation's id")
+        if not WORKSPACE_ID.fullmatch(org_id):
+            raise InvalidInputError(f"platform_org_id {org_id!r} is not an organisation's id: use the UUID that the platform shows for it")
+        return self._call("GET", _Subject(f"/orgs/{org_id}/plugins/allowlist", f"the allowlist of organisation {org_id}", "organisation", "platform_org_id"))
 
     def ensure_restartable(self, workspace_id: str) -> None:
         """Raise :class:`PlatformError` if the platform would silently skip the restart of this workspace."""
@@ -115,10 +134,13 @@ class Platform:
                 )
             self._sleep(interval)
 
-    def _call(self, method: str, workspace_id: str, tail: str = "") -> dict[str, t.Any]:
-        """One call, tried again while the platform asks for it; only a GET is repeated when no answer came, because a POST may have had its effect."""
+    def _workspace_call(self, method: str, workspace_id: str, tail: str = "") -> dict[str, t.Any]:
         validate_workspace_id(workspace_id)
-        url = f"{self._options.url}/workspaces/{workspace_id}{tail}"
+        return self._call(method, _Subject(f"/workspaces/{workspace_id}{tail}", f"workspace {workspace_id}", "workspace", "workspace_id"))
+
+    def _call(self, method: str, subject: _Subject) -> dict[str, t.Any]:
+        """One call, tried again while the platform asks for it; only a GET is repeated when no answer came, because a POST may have had its effect."""
+        url = self._options.url + subject.path
         for attempt in range(1, MAX_ATTEMPTS + 1):
             last = attempt == MAX_ATTEMPTS
             try:
@@ -127,7 +149,7 @@ class Platform:
                 with error:
                     pause = _pause(error, body := _read(error), attempt)
                     if pause is None or last:
-                        raise self._explain(error, body, method, workspace_id) from None
+                        raise self._explain(error, body, method, subject) from None
             except OSError as error:
                 if method != "GET" or last:
                     reason = getattr(error, "reason", error)
@@ -159,12 +181,12 @@ class Platform:
             raise PlatformError(f"what answers at {self._options.url} is not the platform's API (no JSON object): check platform_url")
         return answer
 
-    def _explain(self, error: urllib.error.HTTPError, body: bytes, method: str, workspace_id: str) -> PlatformError:
+    def _explain(self, error: urllib.error.HTTPError, body: bytes, method: str, subject: _Subject) -> PlatformError:
         """One sentence for an answer that is an error."""
         if error.code == 404 and not body.strip():
-            given = "the given platform_org_id is not the workspace's" if self._options.org_id else "platform_org_id is not set"
+            given = f"the given platform_org_id is not the {subject.kind}'s" if self._options.org_id else "platform_org_id is not set"
             return PlatformError(
-                f"the platform hides workspace {workspace_id} (404 without a body): {given}; set it to the id of the organisation that owns it", 404
+                f"the platform hides {subject.shown} (404 without a body): {given}; set it to the id of the organisation that owns it", 404
             )
         known = {
             301: "it redirects: give the final address as platform_url",
@@ -173,14 +195,14 @@ class Platform:
             308: "it redirects: give the final address as platform_url",
             401: "it refuses the token: check platform_token",
             403: "it refuses the token: check platform_token",
-            404: "it does not know this workspace: check workspace_id",
+            404: f"it does not know this {subject.kind}: check {subject.option}",
             409: "a workspace above it is paused: resume that one first",
             429: f"its rate limit was still exceeded after {MAX_ATTEMPTS} attempts: run fewer hosts at once (serial, throttle) or try again later",
         }
         explanation = known.get(error.code, "try again later or look at the platform's log")
         detail = self._detail(body)
         what = "restart" if method == "POST" else "look up"
-        return PlatformError(f"the platform did not {what} workspace {workspace_id} (HTTP {error.code}{detail}): {explanation}", error.code)
+        return PlatformError(f"the platform did not {what} {subject.shown} (HTTP {error.code}{detail}): {explanation}", error.code)
 
     def _detail(self, body: bytes) -> str:
         """The platform's own ``error`` text, short and harmless, or nothing."""

@@ -46,6 +46,7 @@ class PlatformApi:
         application.add_routes([
             web.get("/workspaces", self.list_workspaces), web.get("/workspaces/{id}", self.show_workspace),
             web.get("/workspaces/{id}/plugins", self.list_plugins), web.post("/workspaces/{id}/restart", self.restart_workspace),
+            web.get("/orgs/{id}/plugins/allowlist", self.show_allowlist),
         ])
         return application
 
@@ -101,6 +102,14 @@ class PlatformApi:
             self._restarts.add(task)
             task.add_done_callback(self._restarts.discard)
         return web.json_response({"status": "provisioning", "id": workspace["id"]})
+
+    async def show_allowlist(self, request: web.Request) -> web.Response:
+        """GET /orgs/:id/plugins/allowlist: no entries allow everything."""
+        platform = self._lab.world.content["platform"]
+        if request.match_info["id"] != platform.get("org_id"):
+            return web.json_response({"error": "organisation not found"}, status=404)
+        names = platform.get("plugin_allowlist", [])
+        return web.json_response({"org_id": platform["org_id"], "plugins": [{"plugin_name": name} for name in names], "allow_all": not names})
 
     async def _provision(self, workspace: Record) -> None:
         """Replace what the workspace runs on; it is online, or failed, afterwards."""

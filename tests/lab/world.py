@@ -25,6 +25,8 @@ VPC_ID = "vpc-0a1b2c3d4e5f60718"
 SUBNET_ID = "subnet-0a1b2c3d4e5f60718"
 AVAILABILITY_ZONE = "us-east-2a"
 ENDPOINT_ID = "eice-0123456789abcdef0"
+# What the organisation allows on the platform: the synthetic plugins.
+ALLOWED_PLUGINS = ("browser-automation", "careful-bash", "ecc", "superpowers")
 ORG_ID = "7d0e4c1a-93b5-4f6e-8a2d-5c1b0f9e8d7c"
 OS_USER = "ubuntu"
 
@@ -191,7 +193,7 @@ def build(paths: Paths, docker_host: str) -> World:
         }],
         "instances": instances,
         "workspaces": workspaces,
-        "platform": {"admin_token": secrets.token_urlsafe(24), "org_id": ORG_ID},
+        "platform": {"admin_token": secrets.token_urlsafe(24), "org_id": ORG_ID, "plugin_allowlist": list(ALLOWED_PLUGINS)},
         "key_store": str(paths.key_store),
         "engine_sockets": str(paths.engine_sockets),
     }

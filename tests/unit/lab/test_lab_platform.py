@@ -29,6 +29,14 @@ def test_organisation_comes_before_token(lab: RunningLab) -> None:
         assert call(lab, "GET", "/workspaces", wrong).status_code == 401
 
 
+def test_an_organisations_allowlist_without_entries_allows_everything(lab: RunningLab) -> None:
+    assert call(lab, "GET", "/orgs/org-1/plugins/allowlist").json() == {"org_id": "org-1", "plugins": [], "allow_all": True}
+    lab.world["platform"]["plugin_allowlist"] = ["ecc"]
+    lab.write_world()
+    assert call(lab, "GET", "/orgs/org-1/plugins/allowlist").json() == {"org_id": "org-1", "plugins": [{"plugin_name": "ecc"}], "allow_all": False}
+    assert call(lab, "GET", "/orgs/other/plugins/allowlist").status_code == 404
+
+
 def test_workspaces_are_listed_without_removed_ones_and_without_instance_ids(lab: RunningLab) -> None:
     listed = call(lab, "GET", "/workspaces").json()
     assert [each["name"] for each in listed] == ["alpha", "outside"]

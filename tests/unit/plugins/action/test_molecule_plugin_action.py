@@ -354,6 +354,16 @@ def test_a_relative_source_is_looked_for_in_the_current_directory_last(workspace
     )["plugins"][0]["digest"]
 
 
+def test_a_plugin_must_be_on_every_allowlist(workspace: Workspace) -> None:
+    (workspace.directory / "allowed.yml").write_text("[other]", encoding="utf-8")
+    with pytest.raises(AnsibleActionFail, match=r"plugin ecc is not on the allowlist .*/allowed\.yml"):
+        workspace.run(name="ecc", source="./ecc", allowlist=["ecc"], allowlist_file="allowed.yml")
+    with pytest.raises(AnsibleActionFail, match="both platform_url and platform_token"):
+        workspace.run(name="ecc", source="./ecc", allowlist_from_platform=True)
+    assert workspace.operations == []
+    workspace.run(name="ecc", state="absent", allowlist_from_platform=True)  # a removal needs no permission
+
+
 def test_a_current_directory_of_everybody_is_not_looked_into(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     everybodys = workspace.directory / "everybodys"
     plugin(everybodys / "here" / "mine")

@@ -12,7 +12,8 @@ import yaml
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.playbook.task import Task
 from ansible_collections.molecule_ai.workspace.plugins.action import workspace_restart as action
-from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import docker_engine as fragment
+from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import docker_engine as docker_engine_fragment
+from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import platform as platform_fragment
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.request_module import REQUEST_ARGUMENT_SPEC
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.restart_options import ARGUMENT_SPEC
 from ansible_collections.molecule_ai.workspace.plugins.modules import workspace_restart as module
@@ -123,7 +124,9 @@ def test_unreachable_is_unreachable() -> None:
 
 
 def test_documentation_names_every_option_and_every_result() -> None:
-    documented = {**yaml.safe_load(module.DOCUMENTATION)["options"], **yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]}
+    documented = yaml.safe_load(module.DOCUMENTATION)["options"]
+    for fragment in (docker_engine_fragment, platform_fragment):
+        documented |= yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]
     assert set(documented) == {*ARGUMENT_SPEC, *REQUEST_ARGUMENT_SPEC}
     for name, specification in ARGUMENT_SPEC.items():
         assert documented[name]["type"] == specification["type"]

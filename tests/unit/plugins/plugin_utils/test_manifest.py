@@ -140,13 +140,6 @@ def test_an_unknown_runtime_is_asked_for(runtime: str | None) -> None:
         manifest.require_supported_runtime("ecc", ["claude_code"], runtime)
 
 
-def test_the_allowlist() -> None:
-    manifest.require_allowed("ecc", [])
-    manifest.require_allowed("ecc", ["ecc"])
-    with pytest.raises(InvalidInputError, match="plugin ecc is not on the allowlist"):
-        manifest.require_allowed("ecc", ["ecc2"])
-
-
 @pytest.mark.parametrize(
     ("digest", "sha256", "commit"),
     [

@@ -4,68 +4,21 @@
 """The platform's API over a real HTTP server in this process."""
 from __future__ import annotations
 
-import collections
-import http.server
-import json
-import threading
 import typing as t
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.platform_api import MAX_ATTEMPTS, Platform, PlatformError, PlatformOptions
+from scripted_platform import Server, running
 
 WORKSPACE = "7f3c2a10-0000-4000-8000-000000000001"
 TOKEN = "tok-very-secret"
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Answers each request with the next scripted (status, headers, body); the last one stays."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: collections.deque[tuple[int, dict[str, str], bytes]] = collections.deque()
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
-
-    def will(self, status: int, body: t.Any = None, **headers: str) -> Server:
-        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.script.append((status, {name.replace("_", "-"): value for name, value in headers.items()}, content))
-        return self
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.requests.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
-        script = self.server.script
-        status, headers, body = script.popleft() if len(script) > 1 else script[0]
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def server() -> t.Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running() as scripted:
+        yield scripted
 
 
 class Time:
@@ -222,3 +175,22 @@ def test_a_workspace_id_that_is_not_one_reaches_no_server(server: Server, time: 
     with pytest.raises(InvalidInputError):
         platform(server, time).restart("../admin")
     assert server.requests == []
+
+
+def test_the_allowlist_is_asked_for_by_the_organisations_id(server: Server, time: Time) -> None:
+    server.will(200, {"plugins": [], "allow_all": True})
+    assert platform(server, time, platform_org_id="org-1").plugin_allowlist() == {"plugins": [], "allow_all": True}
+    assert [request[:2] for request in server.requests] == [("GET", "/orgs/org-1/plugins/allowlist")]
+
+
+@pytest.mark.parametrize("org_id", [None, "../x", "a/b", "a?b"])
+def test_an_allowlist_without_a_usable_organisation_is_not_asked_for(server: Server, time: Time, org_id: str | None) -> None:
+    with pytest.raises(InvalidInputError, match="platform_org_id"):
+        platform(server, time, platform_org_id=org_id).plugin_allowlist()
+    assert server.requests == []
+
+
+def test_an_unknown_organisation_is_one_sentence(server: Server, time: Time) -> None:
+    server.will(404, {"error": "not found"})
+    with pytest.raises(PlatformError, match="not look up the allowlist of organisation org-1 .HTTP 404.*does not know this organisation: check"):
+        platform(server, time, platform_org_id="org-1").plugin_allowlist()

@@ -33,6 +33,7 @@ Each step may be repeated, so dying while settling is settled in the same way.
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import os
 from typing import Any, NamedTuple, Sequence
@@ -62,10 +63,18 @@ class Intent(NamedTuple):
     limits: Limits
 
 
-class Settled(NamedTuple):
-    """How a slot that was found ended: whether its change is live, and what became of the old version's placements."""
+class Outcome(enum.Enum):
+    """How a slot that was found ended. ``CLEARED``: too little was left in it to tell whether its change was done or had not begun."""
 
-    completed: bool
+    FINISHED = "finished"
+    DISCARDED = "discarded"
+    CLEARED = "cleared"
+
+
+class Settled(NamedTuple):
+    """How a slot that was found ended, and what became of the old version's placements."""
+
+    outcome: Outcome
     placements: dict[str, Any]
 
 
@@ -109,12 +118,18 @@ class Slot:
         """Settle a slot that an earlier run left: see the table above. Raises :class:`WorkspaceError` and :class:`OSError`."""
         nothing: dict[str, Any] = {"removed": [], "kept": []}
         intent = self._read_journal()
-        if intent is None or not self._has_begun(intent):
+        if intent is None:
+            # Of a change that is done only trash is left; one that had not begun may have come as far as an empty slot.
+            is_staged = any(name != _TRASH for name in os.listdir(self.fd))
             self.give_up()
-            return Settled(False, nothing)
+            return Settled(Outcome.DISCARDED if is_staged else Outcome.CLEARED, nothing)
+        if not self._has_begun(intent):
+            is_removed = intent.digest is None and not safe_files.exists(self._plugins_fd, self.name)
+            self.give_up()
+            return Settled(Outcome.FINISHED if is_removed else Outcome.DISCARDED, nothing)
         if safe_files.exists(self.fd, _NEW):
             self._go_on(intent)
-        return Settled(True, self._finish(intent))
+        return Settled(Outcome.FINISHED, self._finish(intent))
 
     def give_up(self) -> None:
         """Remove the slot and all that is in it, the intent first."""

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
 from . import archive, directory_files, placements, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
 from .names import is_plugin_name
-from .plugin_slot import Intent, Slot, leftovers
+from .plugin_slot import Intent, Outcome, Slot, leftovers
 from .plugin_tree import Limits, Owner, ScanResult, bundle_name, observe, scan, tree_digest
 from .printable import printable
 from .workspace_directories import WorkspaceDirectories
@@ -28,6 +28,11 @@ _TRANSFERS = "tmp"
 _TRANSFER_PREFIX = "ansible-tmp-"
 # Seconds. Nobody waits longer than a day for the lock, so whoever sent this is not waiting any more.
 _ABANDONED_AFTER = 2 * 86400
+_RECOVERED = {
+    Outcome.FINISHED: "finished an interrupted change of plugin '{name}'",
+    Outcome.DISCARDED: "discarded an interrupted change of plugin '{name}' that had not begun: what was installed stayed as it was",
+    Outcome.CLEARED: "cleared what an interrupted run had left in staging of plugin '{name}': its change was done or had not begun",
+}
 
 
 class Change(NamedTuple):
@@ -98,10 +103,7 @@ def recover(directories: WorkspaceDirectories) -> list[str]:
             settled = slot.settle()
         finally:
             slot.close()
-        if settled.completed:
-            sentences.append(f"finished an interrupted change of plugin '{name}'")
-        else:
-            sentences.append(f"discarded an interrupted change of plugin '{name}' that had not begun: what was installed stayed as it was")
+        sentences.append(_RECOVERED[settled.outcome].format(name=name))
     return sentences
 
 

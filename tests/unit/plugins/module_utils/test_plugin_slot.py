@@ -287,6 +287,31 @@ def test_what_died_before_it_began_is_discarded(tmp_path):
     assert live(workspace, "ecc") == digest_of(V1) and workspace.inspect({})["restart_pending"] == []
 
 
+def _without_journal(slot: plugin_slot.Slot) -> None:
+    safe_files.remove_tree(slot.fd, "journal.json")
+    kill()
+
+
+@pytest.mark.parametrize(
+    "wanted, die, sentence",
+    [
+        (V2, _without_journal, "cleared what an interrupted run had left in staging of plugin 'ecc': its change was done or had not begun"),
+        (None, _without_journal, "cleared what an interrupted run had left in staging of plugin 'ecc': its change was done or had not begun"),
+        (None, lambda slot: kill(), "finished an interrupted change of plugin 'ecc'"),
+    ],
+)
+def test_a_change_that_was_done_when_the_run_died_is_not_said_to_be_discarded(tmp_path, wanted, die, sentence):
+    workspace = prepare(tmp_path / "w", {"ecc": V1})
+
+    def interrupted() -> None:
+        plugin_slot.Slot.give_up = die
+        workspace.apply({"ecc": wanted})
+
+    assert run_in_child(interrupted, Steps(10**9, kill)) == KILLED
+    assert workspace.apply({})["recovered"] == [sentence]
+    assert live(workspace, "ecc") == (digest_of(wanted) if wanted else None)
+
+
 def test_a_journal_of_another_version_is_not_guessed_at(tmp_path):
     workspace = prepare(tmp_path / "w", {"ecc": V1})
     slot = workspace.state / "staging" / "ecc"

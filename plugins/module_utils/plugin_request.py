@@ -10,20 +10,27 @@
 * ``lock_timeout``: seconds to wait for another writer (default 60), ``job``: a small dict that names this run to others,
 * ``max_plugin_bytes``: what a new plugin may hold (default 100 MiB); live trees are read up to ten times of that and of the entries' limit.
 
+``state`` of a plugin is ``present``, ``absent`` or ``rolled_back``: as it was before its last change of version (see ``previous_version``).
+
 ``inspect`` (read-only, no lock): ``plugins``: ``[{"name", "state", "digest" (present only)}]``, ``exclusive``: describe the unmanaged too ::
 
     {"plugins": {name: {"exists": bool, "digest": str | None, "wrong_owner": [path], "entries": Entries | None, "receipt": receipt | None,
-                        "receipt_problem": str | None, "placements": {"removed": [...], "kept": [...]} | None}},
+                        "receipt_problem": str | None, "placements": {"removed": [...], "kept": [...]} | None, "has_remains": bool,
+                        "previous": {"digest": str | None, "entries": Entries | None, "source": str | None, "plugin_version": str | None,
+                                     "rolled_back": bool, "problem": str | None} | None}},
      "unmanaged": [name], "restart_pending": [name], "interrupted": [name]}
 
-``entries`` are given for what differs; ``placements`` are what an upgrade or a removal would make of them. ``unmanaged`` holds whatever lies in
-the ``plugins`` directory and is not named in the request, be its name a plugin's or not. ``interrupted`` are the changes that ``apply`` would settle
-first, even one without plugins: an earlier run has not finished them, or another one is making them right now.
+``entries`` are given for what differs; ``placements`` are what an upgrade or a removal would make of them. ``has_remains``: its directory is gone,
+though it was never removed. ``previous`` (for ``rolled_back`` only) is what the plugin will be; with ``rolled_back`` true it is that already, and
+``problem`` says why it cannot. ``unmanaged`` holds whatever lies in the ``plugins`` directory and is not named in the request, be its name a
+plugin's or not. ``interrupted`` are the changes that ``apply`` would settle first, even one without plugins: an earlier run has not finished them,
+or another one is making them right now.
 
-``read`` (read-only, no lock): ``files``: ``[{"plugin", "path"}]``, ``max_bytes`` per file -> ``{"files": [{"plugin", "path", "text": str | None}]}``;
-None for what is gone, is no UTF-8 text, is no plain file or is larger.
+``read`` (read-only, no lock): ``files``: ``[{"plugin", "path", "previous": bool (of the previous version)}]``, ``max_bytes`` per file ->
+``{"files": [{"plugin", "path", "previous", "text": str | None}]}``; None for what is gone, is no UTF-8 text, is no plain file or is larger.
 
-``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles, or None ::
+``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles, or None. With
+``rolled_back``, ``digest`` is what inspect said of ``previous``::
 
     {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
      "restart_pending": [name], "recovered": [sentence]}
@@ -40,7 +47,7 @@ import json
 import os
 from typing import Any, Callable, Mapping, Sequence
 
-from . import directory_files, placements, plugin_store, receipts
+from . import directory_files, placements, plugin_store, previous_version, receipts
 from .errors import InvalidInputError, WorkspaceError
 from .names import is_integer, is_plugin_name, validate_config_dir, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
@@ -50,6 +57,7 @@ from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_readi
 from .workspace_lock import writer_lock
 
 VERSION = 1
+_STATES = ("present", "absent", "rolled_back")
 _WRITING_OPERATIONS = frozenset(("apply", "confirm_restart"))
 
 _LIVE_FACTOR = 10
@@ -139,11 +147,11 @@ class _Request:
             if names.count(name) > 1:
                 raise InvalidInputError(f"plugin '{name}' is listed twice: say once what it shall be")
         for element in elements:
-            if element.get("state") not in ("present", "absent"):
-                raise InvalidInputError(f"state {element.get('state')!r} of plugin '{element['name']}' is unknown: use present or absent")
-            if element["state"] == "present":
+            if element.get("state") not in _STATES:
+                raise InvalidInputError(f"state {element.get('state')!r} of plugin '{element['name']}' is unknown: use {' or '.join(_STATES)}")
+            if element["state"] == "present" or (element["state"] == "rolled_back" and element.get("digest") is not None):
                 _check_digest(element.get("digest"), f"digest of plugin '{element['name']}'")
-            elif element.get("digest") is not None:
+            elif element["state"] == "absent" and element.get("digest") is not None:
                 raise InvalidInputError(f"plugin '{element['name']}' shall be absent, so it can have no digest")
         return elements
 
@@ -164,7 +172,9 @@ class _Request:
 
 
 def _inspect(request: _Request) -> dict[str, Any]:
-    wanted = {element["name"]: element.get("digest") for element in request.plugins(("name", "state", "digest"))}
+    elements = request.plugins(("name", "state", "digest"))
+    wanted = {element["name"]: element.get("digest") for element in elements}
+    rolled_back = frozenset(element["name"] for element in elements if element["state"] == "rolled_back")
     exclusive = request.get("exclusive") or False
     if not isinstance(exclusive, bool):
         raise InvalidInputError("exclusive must be true or false")
@@ -174,20 +184,25 @@ def _inspect(request: _Request) -> dict[str, Any]:
         if exclusive:
             wanted.update({name: None for name in unmanaged if is_plugin_name(name)})
         return {
-            "plugins": {name: _inspect_plugin(request, directories, name, digest) for name, digest in wanted.items()},
+            "plugins": {name: _inspect_plugin(request, directories, name, digest, name in rolled_back) for name, digest in wanted.items()},
             "unmanaged": [printable(name) for name in unmanaged],
             "restart_pending": sorted(_pending(directories)),
             "interrupted": [printable(name) for name in leftovers(directories.staging_fd)],
         }
 
 
-def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: str, wanted: str | None) -> dict[str, Any]:
+def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: str, wanted: str | None, rolled_back: bool) -> dict[str, Any]:
     receipt = receipts.read(directories.receipts_fd, name)
     live: ScanResult | None = None
     if directories.plugins_fd is not None:
         live = observe(directories.plugins_fd, name, owner=request.owner, limits=request.live_limits, label=directories.plugin_label(name))
     digest = tree_digest(live.entries) if live else None
-    differs = digest != wanted or bool(live and live.wrong_owner)
+    previous = previous_version.find(directories, name, request.live_limits) if rolled_back else None
+    if previous is not None:
+        is_settled = previous.problem is not None or (previous.record is not None and previous.record.rolled_back)
+        wanted = digest if is_settled else previous.digest
+    has_remains = live is None and plugin_store.has_remains(directories, name)
+    differs = digest != wanted or bool(live and live.wrong_owner) or (has_remains and wanted is None)
     return {
         "exists": live is not None,
         "digest": digest,
@@ -196,6 +211,20 @@ def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: 
         "receipt": receipt.receipt,
         "receipt_problem": receipt.problem,
         "placements": _predict_placements(request, directories, name) if differs else None,
+        "has_remains": has_remains,
+        "previous": _describe_previous(previous) if previous is not None else None,
+    }
+
+
+def _describe_previous(previous: previous_version.PreviousVersion) -> dict[str, Any]:
+    receipt = previous.record.receipt if previous.record is not None else None
+    return {
+        "digest": previous.digest,
+        "entries": _printable_entries(previous.entries) if previous.entries is not None else None,
+        "source": receipt["source"] if receipt is not None else None,
+        "plugin_version": receipt["plugin_version"] if receipt is not None else None,
+        "rolled_back": previous.record is not None and previous.record.rolled_back,
+        "problem": previous.problem,
     }
 
 
@@ -219,24 +248,26 @@ def _predict_placements(request: _Request, directories: WorkspaceDirectories, na
 
 
 def _read(request: _Request) -> dict[str, Any]:
-    files = request.elements("files", ("plugin", "path"), _MAX_FILES)
+    files = request.elements("files", ("plugin", "path", "previous"), _MAX_FILES)
     max_bytes = request.integer("max_bytes", 0, 0, _MAX_READ_BYTES)
     for file in files:
         validate_plugin_name(file.get("plugin"))
         _check_path(file.get("path"))
+        if not isinstance(file.get("previous", False), bool):
+            raise InvalidInputError("previous of a file must be true or false")
     with open_for_reading(request.config_dir) as directories:
-        return {
-            "files": [
-                {"plugin": file["plugin"], "path": file["path"], "text": _read_text(directories, file["plugin"], file["path"], max_bytes)} for file in files
-            ]
-        }
+        texts = []
+        for file in files:
+            trees_fd = directories.previous_fd if file.get("previous") else directories.plugins_fd
+            texts.append(dict(file, text=_read_text(directories, trees_fd, file["plugin"], file["path"], max_bytes)))
+        return {"files": texts}
 
 
-def _read_text(directories: WorkspaceDirectories, plugin: str, path: str, max_bytes: int) -> str | None:
+def _read_text(directories: WorkspaceDirectories, trees_fd: int | None, plugin: str, path: str, max_bytes: int) -> str | None:
     parts = [plugin, *path.split("/")]
     label = f"{directories.config_dir}/{PLUGINS}/{plugin}/{path}"
     with contextlib.ExitStack() as stack:
-        directory_fd = directories.plugins_fd
+        directory_fd = trees_fd
         try:
             for part in parts[:-1]:
                 if directory_fd is None:
@@ -262,7 +293,8 @@ def _apply(request: _Request) -> dict[str, Any]:
         if element.get("observed_digest") is not None:
             _check_digest(element["observed_digest"], f"observed_digest of plugin '{element['name']}'")
         texts = [_optional_text(element, field) for field in ("source", "plugin_version")]
-        changes.append(plugin_store.Change(element["name"], element.get("digest"), element.get("observed_digest"), texts[0], texts[1]))
+        is_rollback = element["state"] == "rolled_back"
+        changes.append(plugin_store.Change(element["name"], element.get("digest"), element.get("observed_digest"), texts[0], texts[1], is_rollback))
     shipment = request.get("shipment")
     if shipment is not None and (not isinstance(shipment, str) or not shipment.startswith("/") or "\0" in shipment):
         raise InvalidInputError("shipment must be an absolute path")

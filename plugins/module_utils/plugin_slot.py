@@ -8,9 +8,13 @@ A *slot* is the directory ``.molecule_ai/staging/<plugin>/``. In it lie, each fo
 * ``new``: the new tree, unpacked, verified, with owner and modes, on the disk;
 * ``installed``: of the new tree, what is going to be the plugin's directory in ``installed``, for the next change's placements;
 * ``receipt.json``: the receipt that is going to be the plugin's;
+* ``previous.json``: where a version is replaced, the record of it that is going to be the plugin's (see ``previous_version``);
 * ``journal.json``: the intent. It is written when everything above is complete, and removed first when the slot is given up or done;
 * ``old``: the tree (or whatever else was there) that was live before;
 * ``trash``: what is replaced for good, for example the version that was in ``previous`` before.
+
+An install, a removal, a repair and a rollback are one and the same replacement. They differ in what becomes of ``old``: a version that is
+replaced becomes ``previous``, what a repair replaces becomes ``modified``, so that repairs leave a good previous version alone.
 
 The life of a slot, and what :meth:`Slot.settle` does with one that it finds (``L`` is the live name, ``new*`` the verified tree, told by its
 digest and owners from an old tree that an exchange has put at ``new``):
@@ -26,6 +30,8 @@ another tree at new     exchanged                                       go on: i
 old                     exchanged (or, for a removal, taken away)       finish: placements, receipt, previous
 neither                 first install is live, or old is in previous    finish: receipt
 neither, for a removal  live was not touched yet                        give up (or: it was finished already)
+nothing was live, and   the plugin's directory is gone already, what    finish: placements, receipt
+a removal is wanted     the runtime made of it is to go
 ======================  ==============================================  =================================================
 
 Each step may be repeated, so dying while settling is settled in the same way.
@@ -38,13 +44,14 @@ import json
 import os
 from typing import Any, NamedTuple, Sequence
 
-from . import directory_files, placements, receipts, safe_files
+from . import directory_files, placements, previous_version, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
 from .plugin_tree import Limits, Owner, observe, tree_digest
 from .workspace_directories import WorkspaceDirectories
 
 _JOURNAL = "journal.json"
 _RECEIPT = "receipt.json"
+_PREVIOUS = "previous.json"
 _NEW = "new"
 _OLD = "old"
 _INSTALLED = "installed"
@@ -54,9 +61,13 @@ _MAX_JOURNAL_BYTES = 64 * 1024
 
 
 class Intent(NamedTuple):
-    """What a slot is for. ``had_live``: whether there was something at the live name; ``digest`` is None for a removal."""
+    """What a slot is for. ``had_live``: whether there was something at the live name; ``digest`` is None for a removal.
+
+    ``replaces_version``: what was live becomes the previous version; otherwise it was a version's damaged files.
+    """
 
     had_live: bool
+    replaces_version: bool
     digest: str | None
     owner: Owner
     claude_directories: Sequence[str]
@@ -101,13 +112,17 @@ class Slot:
         """Create the directory for what the runtime places something of in the new tree, and open it; the caller closes it."""
         return safe_files.make_subdirectory(self.fd, _INSTALLED)
 
-    def commit(self, intent: Intent, receipt: receipts.Receipt) -> dict[str, Any]:
+    def commit(self, intent: Intent, receipt: receipts.Receipt, previous: previous_version.Record | None) -> dict[str, Any]:
         """Make the change and return what became of the old version's placements (``{"removed", "kept"}``).
+
+        ``previous`` describes the version that is replaced, None where none is.
 
         Raises :class:`ConflictError` when live appeared or vanished meanwhile, and :class:`WorkspaceError` with the state in which things are.
         """
         try:
             safe_files.write_file(self.fd, _RECEIPT, receipts.encode(receipt))
+            if previous is not None:
+                safe_files.write_file(self.fd, _PREVIOUS, previous_version.encode(previous))
             self._write_journal(intent)
             self._exchange(intent)
             return self._finish(intent)
@@ -139,8 +154,10 @@ class Slot:
 
     def _exchange(self, intent: Intent) -> None:
         """Swap live and new; afterwards the old tree, if there was one, is at ``old``."""
-        if intent.digest is None:
+        if intent.digest is None and intent.had_live:
             safe_files.rename(self._plugins_fd, self.name, self.fd, _OLD)
+        elif intent.digest is None:
+            return
         elif not intent.had_live:
             safe_files.rename_to_absent(self.fd, _NEW, self._plugins_fd, self.name)
         else:
@@ -166,7 +183,7 @@ class Slot:
         if safe_files.exists(self.fd, _OLD):
             return True
         if intent.digest is None:
-            return False
+            return not intent.had_live
         return not safe_files.exists(self.fd, _NEW) or not self._is_new_tree(intent)
 
     def _is_new_tree(self, intent: Intent) -> bool:
@@ -186,11 +203,9 @@ class Slot:
     def _finish(self, intent: Intent) -> dict[str, Any]:
         removed = self._remove_placements(intent)
         self._replace_installed(intent)
-        if safe_files.exists(self.fd, _RECEIPT):
-            receipts_fd = _required(self._directories.receipts_fd)
-            safe_files.rename(self.fd, _RECEIPT, receipts_fd, receipts.file_name(self.name))
-            os.fsync(receipts_fd)
-        self._keep_as_previous()
+        self._replace_record(_PREVIOUS, previous_version.file_name(self.name))
+        self._replace_record(_RECEIPT, receipts.file_name(self.name))
+        self._keep_old(intent)
         self.give_up()
         return removed
 
@@ -218,13 +233,22 @@ class Slot:
             safe_files.rename(self.fd, _INSTALLED, installed_fd, self.name)
         os.fsync(installed_fd)
 
-    def _keep_as_previous(self) -> None:
-        if not safe_files.exists(self.fd, _OLD):
+    def _replace_record(self, name: str, final_name: str) -> None:
+        if safe_files.exists(self.fd, name):
+            receipts_fd = _required(self._directories.receipts_fd)
+            safe_files.rename(self.fd, name, receipts_fd, final_name)
+            os.fsync(receipts_fd)
+
+    def _keep_old(self, intent: Intent) -> None:
+        """After the records: an ``old`` that has left the slot makes a removal count as finished."""
+        has_old = safe_files.exists(self.fd, _OLD)
+        if not has_old and (intent.had_live or not intent.replaces_version):
             return
-        previous_fd = _required(self._directories.previous_fd)
-        self._throw_away(previous_fd)
-        safe_files.rename(self.fd, _OLD, previous_fd, self.name)
-        os.fsync(previous_fd)
+        kept_fd = _required(self._directories.previous_fd if intent.replaces_version else self._directories.modified_fd)
+        self._throw_away(kept_fd)
+        if has_old:
+            safe_files.rename(self.fd, _OLD, kept_fd, self.name)
+        os.fsync(kept_fd)
 
     def _throw_away(self, directory_fd: int) -> None:
         """Take whatever has the plugin's name in that directory into the slot, with which it is removed."""
@@ -264,7 +288,14 @@ class Slot:
             if journal["version"] != _JOURNAL_VERSION:
                 raise ValueError("version")
             owner = (int(journal["owner"][0]), int(journal["owner"][1]))
-            return Intent(bool(journal["had_live"]), journal["digest"], owner, list(journal["claude_directories"]), Limits(*journal["limits"]))
+            return Intent(
+                had_live=bool(journal["had_live"]),
+                replaces_version=bool(journal["replaces_version"]),
+                digest=journal["digest"],
+                owner=owner,
+                claude_directories=list(journal["claude_directories"]),
+                limits=Limits(*journal["limits"]),
+            )
         except (directory_files.LeaveAlone, ValueError, KeyError, TypeError, IndexError) as error:
             raise WorkspaceError(
                 f"{label} in {self._directories.config_dir}/.molecule_ai is not a journal of this version: an interrupted change of plugin "

@@ -16,12 +16,13 @@ import tarfile
 import time
 from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
 
-from . import archive, directory_files, placements, receipts, safe_files
+from . import archive, directory_files, placements, previous_version, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
 from .names import is_plugin_name
 from .plugin_slot import Intent, Outcome, Slot, leftovers
 from .plugin_tree import Limits, Owner, ScanResult, bundle_name, observe, scan, tree_digest
 from .printable import printable
+from .tree_copy import copy_tree
 from .workspace_directories import WorkspaceDirectories
 
 _TRANSFERS = "tmp"
@@ -36,13 +37,17 @@ _RECOVERED = {
 
 
 class Change(NamedTuple):
-    """What one plugin shall be. ``digest`` is None for a removal; ``observed_digest`` is what inspect saw, None for nothing."""
+    """What one plugin shall be. ``digest`` is None for a removal; ``observed_digest`` is what inspect saw, None for nothing.
+
+    ``rolled_back``: it shall be its previous version, of which inspect said that it has ``digest`` (None: there was no plugin).
+    """
 
     name: str
     digest: str | None
     observed_digest: str | None
     source: str | None
     plugin_version: str | None
+    rolled_back: bool = False
 
 
 class Settings(NamedTuple):
@@ -59,6 +64,7 @@ class _Planned(NamedTuple):
     change: Change
     slot: Slot
     previous_digest: str | None
+    restored: previous_version.Record | None
 
 
 def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment: str | None, settings: Settings) -> dict[str, Any]:
@@ -72,7 +78,8 @@ def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment
         slots = _Slots(directories, stack)
         try:
             _stage(slots, changes, shipment, settings)
-            planned = _plan(directories, slots, changes, settings, results)
+            restored = _stage_previous(directories, slots, changes, settings)
+            planned = _plan(directories, slots, changes, settings, restored, results)
             if any(item.change.digest is not None for item in planned):
                 safe_files.sync_file_system(slots.staging_fd)
         except BaseException as error:
@@ -84,7 +91,7 @@ def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment
                     "nothing was changed; mend that and run again"
                 ) from error
             raise
-        _commit(slots, planned, settings, results)
+        _commit(directories, slots, planned, settings, results)
     return {"plugins": results, "recovered": recovered}
 
 
@@ -162,7 +169,7 @@ def _stage(slots: _Slots, changes: Sequence[Change], shipment: str | None, setti
         return
     with _open_shipment(shipment) as (tar, bundles):
         for change in changes:
-            member = bundles.get(bundle_name(change.digest)) if change.digest is not None else None
+            member = bundles.get(bundle_name(change.digest)) if change.digest is not None and not change.rolled_back else None
             if member is None:
                 continue
             label = f"the bundle of plugin '{change.name}'"
@@ -175,6 +182,27 @@ def _stage(slots: _Slots, changes: Sequence[Change], shipment: str | None, setti
             stream.seek(0)
             with _closing(slot.make_installed_tree()) as installed_fd:
                 archive.unpack(stream, installed_fd, limits=settings.limits, label=label, select=placements.is_source)
+
+
+def _stage_previous(
+    directories: WorkspaceDirectories, slots: _Slots, changes: Sequence[Change], settings: Settings
+) -> dict[str, previous_version.Record]:
+    """Copy the previous version of every plugin that is to be rolled back; return the records of them, by name."""
+    records: dict[str, previous_version.Record] = {}
+    for change in (change for change in changes if change.rolled_back):
+        previous = previous_version.find(directories, change.name, settings.live_limits)
+        if previous.problem is not None or previous.record is None:
+            raise WorkspaceError(f"{previous.problem}; nothing was changed")
+        if previous.record.rolled_back or previous.digest != change.digest:
+            raise ConflictError(f"the previous version of plugin {change.name} is another one since it was inspected: nothing was changed, run again")
+        records[change.name] = previous.record
+        if previous.entries is None:
+            continue
+        slot = slots.get(change.name)
+        with _closing(slot.make_new_tree()) as new_fd, _closing(slot.make_installed_tree()) as installed_fd:
+            previous_version.restore(directories, change.name, previous, new_fd, settings.owner, settings.live_limits)
+            copy_tree(new_fd, installed_fd, previous.entries, None, select=placements.is_source)
+    return records
 
 
 @contextlib.contextmanager
@@ -196,14 +224,19 @@ def _unpack_and_verify(stream: BinaryIO, new_fd: int, change: Change, settings: 
 
 
 def _plan(
-    directories: WorkspaceDirectories, slots: _Slots, changes: Sequence[Change], settings: Settings, results: dict[str, Any]
+    directories: WorkspaceDirectories,
+    slots: _Slots,
+    changes: Sequence[Change],
+    settings: Settings,
+    restored: Mapping[str, previous_version.Record],
+    results: dict[str, Any],
 ) -> list[_Planned]:
     """Decide per plugin whether there is something to do, and check the precondition of each where there is."""
     planned: list[_Planned] = []
     for change in changes:
         live = _observe_live(directories, change.name, settings)
         digest = tree_digest(live.entries) if live else None
-        if digest == change.digest and not (live and live.wrong_owner):
+        if digest == change.digest and not (live and live.wrong_owner) and not (digest is None and has_remains(directories, change.name)):
             slots.give_up(change.name)
             results[change.name] = _result(False, digest, digest)
             if digest is None:
@@ -215,19 +248,31 @@ def _plan(
             )
         if change.digest is not None and not slots.has(change.name):
             raise WorkspaceError(f"the bundle of plugin '{change.name}' was not sent: run again")
-        planned.append(_Planned(change, slots.get(change.name), digest))
+        planned.append(_Planned(change, slots.get(change.name), digest, restored.get(change.name)))
     return planned
 
 
-def _commit(slots: _Slots, planned: Sequence[_Planned], settings: Settings, results: dict[str, Any]) -> None:
+def has_remains(directories: WorkspaceDirectories, name: str) -> bool:
+    """Whether a plugin that is not live was installed once and never removed: somebody has deleted its directory, and what the runtime made of it is left."""
+    return directories.installed_fd is not None and safe_files.exists(directories.installed_fd, name)
+
+
+def _commit(directories: WorkspaceDirectories, slots: _Slots, planned: Sequence[_Planned], settings: Settings, results: dict[str, Any]) -> None:
     done: list[str] = []
     for item in planned:
         change = item.change
-        intent = Intent(item.previous_digest is not None, change.digest, settings.owner, settings.claude_directories, settings.live_limits)
-        state = "absent" if change.digest is None else "present"
-        receipt = receipts.make(change.name, state, change.digest, change.source, change.plugin_version, settings.job)
+        old_receipt = receipts.read(directories.receipts_fd, change.name).receipt
+        previous = _record_of_replaced(item, old_receipt)
+        intent = Intent(
+            had_live=item.previous_digest is not None,
+            replaces_version=previous is not None,
+            digest=change.digest,
+            owner=settings.owner,
+            claude_directories=settings.claude_directories,
+            limits=settings.live_limits,
+        )
         try:
-            outcome = item.slot.commit(intent, receipt)
+            outcome = item.slot.commit(intent, _receipt_of_new(item, settings.job), previous)
         except WorkspaceError as error:
             slots.give_up_all(except_for=[*done, change.name])
             if not done:
@@ -237,6 +282,25 @@ def _commit(slots: _Slots, planned: Sequence[_Planned], settings: Settings, resu
         results[change.name] = dict(
             _result(True, item.previous_digest, change.digest), removed_placements=list(outcome["removed"]), kept=list(outcome["kept"])
         )
+
+
+def _record_of_replaced(item: _Planned, receipt: receipts.Receipt | None) -> previous_version.Record | None:
+    """The record of the version that goes; None where the version stays: its files are repaired, or there are only remains of it."""
+    change, present = item.change, receipt if receipt is not None and receipt["state"] == "present" else None
+    if not change.rolled_back:
+        installed = (item.previous_digest, present["digest"] if present is not None else None)
+        if change.digest in installed if change.digest is not None else item.previous_digest is None:
+            return None
+    return previous_version.Record(item.previous_digest, present if item.previous_digest is not None else None, change.rolled_back)
+
+
+def _receipt_of_new(item: _Planned, job: Mapping[str, Any]) -> receipts.Receipt:
+    change, state = item.change, "absent" if item.change.digest is None else "present"
+    of_restored = item.restored.receipt if item.restored is not None else None
+    if of_restored is None:
+        return receipts.make(change.name, state, change.digest, change.source, change.plugin_version, job)
+    # As it was: its digest too, so that files which had been changed before that version was replaced still count as changed.
+    return receipts.make(change.name, state, of_restored["digest"], of_restored["source"], of_restored["plugin_version"], job)
 
 
 def _observe_live(directories: WorkspaceDirectories, name: str, settings: Settings) -> ScanResult | None:

@@ -81,7 +81,7 @@ def read(receipts_fd: int | None, plugin_name: str) -> Found:
     problem = "is not JSON"
     try:
         receipt = json.loads(opened.content.decode("utf-8"))
-        problem = _problem(receipt, plugin_name)
+        problem = problem_of(receipt, plugin_name)
     except (ValueError, RecursionError):
         pass
     return Found(None, f"the {label} is ignored: it {problem}") if problem else Found(receipt, None)
@@ -108,7 +108,7 @@ def remove(receipts_fd: int, plugin_name: str) -> None:
     os.fsync(receipts_fd)
 
 
-def _problem(receipt: object, plugin_name: str) -> str:
+def problem_of(receipt: object, plugin_name: str) -> str:
     """What is wrong with a decoded receipt; empty when nothing is."""
     if not isinstance(receipt, dict) or frozenset(receipt) != _KEYS:
         return "does not hold exactly the fields of a receipt"

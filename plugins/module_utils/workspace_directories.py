@@ -7,7 +7,9 @@ Everything below the config dir belongs to the agent, which is not trusted. ``pl
 real directory that belongs to us and that nobody else can enter; what lies in it is ours alone:
 
 * ``receipts``: what was recorded about each install or removal; ``lock``: one writer per workspace;
-* ``staging``: changes on their way, see ``plugin_slot``; ``previous``: the version of each plugin that was replaced or removed last;
+* ``staging``: changes on their way, see ``plugin_slot``;
+* ``previous``: the version of each plugin that was replaced or removed last, see ``previous_version``;
+* ``modified``: what was in the place of each plugin when it was last repaired;
 * ``installed``: of each plugin, as it was installed, the files that the runtime places something of (see ``placements``).
 """
 from __future__ import annotations
@@ -35,6 +37,7 @@ class WorkspaceDirectories:
         self.receipts_fd: int | None = None
         self.staging_fd: int | None = None
         self.previous_fd: int | None = None
+        self.modified_fd: int | None = None
         self.installed_fd: int | None = None
 
     def __enter__(self) -> WorkspaceDirectories:
@@ -45,7 +48,9 @@ class WorkspaceDirectories:
 
     def close(self) -> None:
         """Close all descriptors."""
-        for descriptor in (self.installed_fd, self.previous_fd, self.staging_fd, self.receipts_fd, self.state_fd, self.plugins_fd, self.config_fd):
+        for descriptor in (
+            self.installed_fd, self.modified_fd, self.previous_fd, self.staging_fd, self.receipts_fd, self.state_fd, self.plugins_fd, self.config_fd
+        ):
             if descriptor is not None and descriptor >= 0:
                 os.close(descriptor)
 
@@ -65,6 +70,7 @@ def open_for_reading(config_dir: str) -> WorkspaceDirectories:
             directories.receipts_fd = _open_inner(directories, "receipts")
             directories.staging_fd = _open_inner(directories, "staging")
             directories.previous_fd = _open_inner(directories, "previous")
+            directories.modified_fd = _open_inner(directories, "modified")
             directories.installed_fd = _open_inner(directories, "installed")
     except BaseException:
         directories.close()
@@ -88,6 +94,7 @@ def open_for_writing(config_dir: str, owner: Owner) -> WorkspaceDirectories:
         directories.receipts_fd = safe_files.make_subdirectory(directories.state_fd, "receipts")
         directories.staging_fd = safe_files.make_subdirectory(directories.state_fd, "staging")
         directories.previous_fd = safe_files.make_subdirectory(directories.state_fd, "previous")
+        directories.modified_fd = safe_files.make_subdirectory(directories.state_fd, "modified")
         directories.installed_fd = safe_files.make_subdirectory(directories.state_fd, "installed")
         if not safe_files.exists(directories.config_fd, PLUGINS):
             _create_plugins(directories.config_fd, directories.state_fd, owner)

@@ -13,6 +13,7 @@ import tarfile
 import typing
 
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request, plugin_tree
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 
 OWNER = [os.getuid(), os.getgid()]
 
@@ -150,6 +151,28 @@ class Workspace:
         self._shipments += 1
         sent = shipment(self.directory / f"shipment-{self._shipments}.tar", *trees) if trees else None
         return self.handle("apply", **{"plugins": plugins, "shipment": sent, "job": {"id": "7"}, **fields})
+
+    def roll_back(self, *names: str, **fields: typing.Any) -> dict[str, typing.Any]:
+        """Inspect and apply, as the controller does for plugins that are to be as they were; those that are so already are left out."""
+        seen = self.inspect_previous(*names)
+        for name in names:
+            if seen[name]["previous"]["problem"]:
+                raise WorkspaceError(seen[name]["previous"]["problem"])
+        plugins = [
+            {"name": name, "state": "rolled_back", "digest": seen[name]["previous"]["digest"], "observed_digest": seen[name]["digest"]}
+            for name in names
+            if not seen[name]["previous"]["rolled_back"]
+        ]
+        return self.handle("apply", **{"plugins": plugins, "shipment": None, "job": {"id": "8"}, **fields})
+
+    def inspect_previous(self, *names: str) -> dict[str, typing.Any]:
+        """What inspect says of plugins that are to be rolled back."""
+        found: dict[str, typing.Any] = self.handle("inspect", plugins=[{"name": name, "state": "rolled_back"} for name in names])["plugins"]
+        return found
+
+    def confirm_restart(self) -> None:
+        """Note that the runtime has been restarted."""
+        self.handle("confirm_restart", install_ids=self.handle("pending_restarts")["restart_pending"])
 
     def _element(self, name: str, files: Files | None) -> dict[str, typing.Any]:
         return {"name": name, "state": "absent"} if files is None else {"name": name, "state": "present", "digest": digest_of(files)}

@@ -42,7 +42,8 @@ def test_an_empty_workspace_is_inspected_without_leaving_a_trace(workspace):
     before = everything(workspace)
     answer = workspace.inspect({"ecc": V1, "gone": None})
     assert answer["plugins"]["ecc"] == answer["plugins"]["gone"] == {
-        "exists": False, "digest": None, "wrong_owner": [], "entries": None, "receipt": None, "receipt_problem": None, "placements": None
+        "exists": False, "digest": None, "wrong_owner": [], "entries": None, "receipt": None, "receipt_problem": None, "placements": None,
+        "has_remains": False, "previous": None,
     }
     assert (answer["unmanaged"], answer["restart_pending"], answer["interrupted"]) == ([], [], [])
     assert everything(workspace) == before
@@ -255,6 +256,7 @@ def test_the_receipt_of_a_plugin_that_somebody_deleted_is_resolved(workspace, co
     if confirmed:
         workspace.handle("confirm_restart", install_ids=workspace.handle("pending_restarts")["restart_pending"])
     (workspace.plugins / "ecc").rename(workspace.directory / "away")
+    shutil.rmtree(workspace.state / "installed" / "ecc")  # otherwise it would be known what the runtime made of it
     result = workspace.apply({"ecc": None})
     assert result["plugins"]["ecc"]["changed"] is False
     receipt = workspace.inspect({"ecc": None})["plugins"]["ecc"]["receipt"]

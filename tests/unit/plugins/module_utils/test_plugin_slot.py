@@ -9,6 +9,7 @@ until it gets through.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pathlib
 import typing
@@ -26,14 +27,38 @@ _MAX_STEPS = 600
 OLD = dict(V1, **{"rules/one.md": b"# One\n\nold rule\n", "skills/helper/SKILL.md": b"old helper\n"})
 # The same after somebody changed live files: what the runtime placed at its start is still of what was installed.
 TAMPERED = dict(OLD, **{"rules/one.md": b"tampered\n", "skills/helper/SKILL.md": b"tampered helper\n"})
-# name -> (what is live before, what is wanted)
-SCENARIOS: dict[str, tuple[dict[str, typing.Any], dict[str, typing.Any]]] = {
-    "install": ({}, {"ecc": V2}),
-    "upgrade": ({"ecc": OLD}, {"ecc": V2}),
-    "removal": ({"ecc": OLD}, {"ecc": None}),
-    "upgrade of tampered": ({"ecc": TAMPERED}, {"ecc": V2}),
-    "removal of tampered": ({"ecc": TAMPERED}, {"ecc": None}),
-    "several": ({"ecc": OLD, "gone": V1}, {"ecc": V2, "gone": None, "more": V1}),
+
+
+class Scenario(typing.NamedTuple):
+    """What is live before, what is wanted, what was live before that, and whether it is wanted as a rollback."""
+
+    before: dict[str, typing.Any]
+    wanted: dict[str, typing.Any]
+    earlier: dict[str, typing.Any] = {}
+    rollback: bool = False
+
+    def run(self, workspace: Workspace) -> None:
+        if self.rollback:
+            workspace.roll_back(*self.wanted)
+        else:
+            workspace.apply(self.wanted)
+
+    def kept(self, name: str) -> typing.Any:
+        """The version that is the previous one afterwards: a repair leaves it alone."""
+        return self.earlier.get(name) if self.before.get(name) is TAMPERED and self.wanted[name] is OLD else self.before.get(name)
+
+
+SCENARIOS = {
+    "install": Scenario({}, {"ecc": V2}),
+    "upgrade": Scenario({"ecc": OLD}, {"ecc": V2}),
+    "removal": Scenario({"ecc": OLD}, {"ecc": None}),
+    "upgrade of tampered": Scenario({"ecc": TAMPERED}, {"ecc": V2}),
+    "removal of tampered": Scenario({"ecc": TAMPERED}, {"ecc": None}),
+    "several": Scenario({"ecc": OLD, "gone": V1}, {"ecc": V2, "gone": None, "more": V1}),
+    "repair": Scenario({"ecc": TAMPERED}, {"ecc": OLD}, earlier={"ecc": V2}),
+    "rollback": Scenario({"ecc": OLD}, {"ecc": V2}, earlier={"ecc": V2}, rollback=True),
+    "rollback of a first install": Scenario({"ecc": OLD}, {"ecc": None}, rollback=True),
+    "rollback of a removal": Scenario({}, {"ecc": OLD}, earlier={"ecc": OLD}, rollback=True),
 }
 
 
@@ -95,9 +120,12 @@ def one_of(before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, 
     return {digest_of(tree) if tree else None for tree in (before.get(name), wanted[name])}
 
 
-def prepare(directory: pathlib.Path, before: typing.Mapping[str, typing.Any]) -> Workspace:
+def prepare(directory: pathlib.Path, before: typing.Mapping[str, typing.Any], earlier: typing.Mapping[str, typing.Any] = {}) -> Workspace:
     directory.mkdir()
     workspace = Workspace(directory)
+    if earlier:
+        workspace.apply(earlier)
+        workspace.apply({name: None for name in earlier if name not in before})
     workspace.apply({name: OLD if tree is TAMPERED else tree for name, tree in before.items()})
     if before:
         Adapter(workspace.config, str(workspace.config / ".claude")).start()
@@ -108,14 +136,15 @@ def prepare(directory: pathlib.Path, before: typing.Mapping[str, typing.Any]) ->
     return workspace
 
 
-def converge(workspace: Workspace, wanted: typing.Mapping[str, typing.Any]) -> None:
+def converge(workspace: Workspace, scenario: Scenario) -> None:
     """What the controller does next time: recover where that is needed, then inspect and apply."""
-    if workspace.inspect(wanted)["interrupted"]:
+    if workspace.inspect(scenario.wanted)["interrupted"]:
         workspace.apply({})
-    workspace.apply(wanted)
+    scenario.run(workspace)
 
 
-def assert_done(workspace: Workspace, before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, typing.Any], reference: pathlib.Path) -> None:
+def assert_done(workspace: Workspace, scenario: Scenario, reference: pathlib.Path) -> None:
+    before, wanted = scenario.before, scenario.wanted
     seen = workspace.inspect(wanted)
     assert seen["interrupted"] == [] and seen["unmanaged"] == []
     assert seen["restart_pending"] == sorted(wanted), "each of them still has to be loaded, or unloaded, by the runtime"
@@ -125,19 +154,22 @@ def assert_done(workspace: Workspace, before: typing.Mapping[str, typing.Any], w
             assert contents(workspace.plugins / name) == contents(reference / name)
         else:
             assert not (workspace.plugins / name).exists()
-        if before.get(name):
-            assert previous_digest(workspace, name) == digest_of(before[name]), "the old version is kept once"
-    assert sorted(os.listdir(workspace.state)) == ["installed", "lock", "previous", "receipts", "staging"]
+        kept = scenario.kept(name)
+        assert previous_digest(workspace, name) == (digest_of(kept) if kept else None), "the old version is kept once"
+        record = json.loads((workspace.state / "receipts" / f"{name}.previous").read_bytes())
+        assert (record["digest"], record["rolled_back"]) == (digest_of(kept) if kept else None, scenario.rollback)
+    assert sorted(os.listdir(workspace.state)) == ["installed", "lock", "modified", "previous", "receipts", "staging"]
     assert sorted(os.listdir(workspace.state / "installed")) == sorted(name for name, tree in wanted.items() if tree)
-    assert sorted(os.listdir(workspace.state / "receipts")) == sorted(name + ".json" for name in wanted)
+    assert sorted(os.listdir(workspace.state / "receipts")) == sorted(name + end for name in wanted for end in (".json", ".previous"))
     if before:
         assert not (workspace.config / "CLAUDE.md").exists() and not (workspace.config / "skills" / "helper").exists(), "the old placements are gone"
 
 
-def previous_digest(workspace: Workspace, name: str) -> str:
+def previous_digest(workspace: Workspace, name: str) -> str | None:
     descriptor = os.open(workspace.state / "previous", os.O_RDONLY)
     try:
-        return plugin_tree.tree_digest(plugin_tree.observe(descriptor, name).entries)
+        found = plugin_tree.observe(descriptor, name)
+        return plugin_tree.tree_digest(found.entries) if found else None
     finally:
         os.close(descriptor)
 
@@ -172,22 +204,29 @@ def fixture_file_system(request, monkeypatch) -> str:
         ("upgrade of tampered", kill, "exchange"),
         ("removal of tampered", kill, "exchange"),
         ("several", kill, "exchange"),
+        ("repair", kill, "exchange"),
+        ("rollback", kill, "exchange"),
+        ("rollback", kill, "two steps"),
+        ("rollback of a first install", kill, "exchange"),
+        ("rollback of a removal", kill, "exchange"),
         ("install", disk_full, "exchange"),
         ("upgrade", disk_full, "exchange"),
         ("upgrade", disk_full, "two steps"),
         ("removal", disk_full, "exchange"),
+        ("rollback", disk_full, "exchange"),
     ],
     indirect=["file_system"],
 )
 def test_any_interruption_leaves_one_whole_version_and_the_next_run_finishes(tmp_path, scenario, stop, file_system):
-    before, wanted = SCENARIOS[scenario]
+    chosen = SCENARIOS[scenario]
+    before, wanted = chosen.before, chosen.wanted
     reference = tmp_path / "reference"
     for name, tree in wanted.items():
         if tree:
             write_tree(reference / name, tree)
     for number in range(1, _MAX_STEPS):
-        workspace = prepare(tmp_path / str(number), before)
-        code = run_in_child(lambda w=workspace: w.apply(wanted), Steps(number, stop))
+        workspace = prepare(tmp_path / str(number), before, chosen.earlier)
+        code = run_in_child(lambda w=workspace: chosen.run(w), Steps(number, stop))
         assert code in (DONE, KILLED, REFUSED)
         for name in wanted:
             allowed = one_of(before, wanted, name)
@@ -198,25 +237,25 @@ def test_any_interruption_leaves_one_whole_version_and_the_next_run_finishes(tmp
             workspace.apply({})
             for name in wanted:
                 assert live(workspace, name) in one_of(before, wanted, name), f"recovery after step {number}"
-        converge(workspace, wanted)
-        assert_done(workspace, before, wanted, reference)
+        converge(workspace, chosen)
+        assert_done(workspace, chosen, reference)
         if code == DONE and stop is kill:
             return
-        if number > 40 and code == DONE and not _reaches(tmp_path, before, wanted, number):
+        if number > 40 and code == DONE and not _reaches(tmp_path, chosen, number):
             return
     pytest.fail("the run never got through")
 
 
-def _reaches(tmp_path: pathlib.Path, before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, typing.Any], number: int) -> bool:
+def _reaches(tmp_path: pathlib.Path, scenario: Scenario, number: int) -> bool:
     """Whether a run has that many steps: some errors are survived, so a run that ends well does not tell."""
-    workspace = prepare(tmp_path / f"probe-{number}", before)
-    return run_in_child(lambda: workspace.apply(wanted), Steps(number, kill)) == KILLED
+    workspace = prepare(tmp_path / f"probe-{number}", scenario.before, scenario.earlier)
+    return run_in_child(lambda: scenario.run(workspace), Steps(number, kill)) == KILLED
 
 
 @pytest.mark.parametrize("recovery_step", range(1, 40, 2))
 def test_recovery_itself_may_die(tmp_path, recovery_step):
     """Die right after the exchange, then die at each step of the recovery, then recover."""
-    before, wanted = SCENARIOS["upgrade"]
+    before, wanted = SCENARIOS["upgrade"][:2]
     write_tree(tmp_path / "reference" / "ecc", wanted["ecc"])
     workspace = prepare(tmp_path / "w", before)
 
@@ -227,8 +266,8 @@ def test_recovery_itself_may_die(tmp_path, recovery_step):
     assert run_in_child(interrupted, Steps(10**9, kill)) == KILLED
     run_in_child(lambda: workspace.apply({}), Steps(recovery_step, kill))
     assert live(workspace, "ecc") == digest_of(wanted["ecc"])
-    converge(workspace, wanted)
-    assert_done(workspace, before, wanted, tmp_path / "reference")
+    converge(workspace, SCENARIOS["upgrade"])
+    assert_done(workspace, SCENARIOS["upgrade"], tmp_path / "reference")
 
 
 @pytest.mark.parametrize("recovery_step", range(1, 14))
@@ -238,7 +277,7 @@ def test_giving_up_may_die_and_never_becomes_a_change(tmp_path, monkeypatch, rec
     # The unlucky order: without its tree, an intent that is still there looks like one that was carried out.
     unlucky = {"new": 0, "receipt.json": 1, "journal.json": 2}
     monkeypatch.setattr(os, "listdir", lambda *arguments: sorted(real_listdir(*arguments), key=lambda name: unlucky.get(name, 0)))
-    before, wanted = SCENARIOS["upgrade"]
+    before, wanted = SCENARIOS["upgrade"][:2]
     workspace = prepare(tmp_path / "w", before)
 
     def interrupted() -> None:
@@ -258,7 +297,7 @@ def test_a_name_that_was_taken_between_the_two_steps_does_not_stop_recovery(tmp_
         raise safe_files.NotSupported("no renameat2")
 
     monkeypatch.setattr(safe_files, "_renameat2", unsupported)
-    before, wanted = SCENARIOS["upgrade"]
+    before, wanted = SCENARIOS["upgrade"][:2]
     workspace = prepare(tmp_path / "w", before)
 
     def interrupted() -> None:

@@ -7,6 +7,7 @@ A workspace on which nothing is to be done costs one remote execution; otherwise
 """
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import os
 import socket
@@ -28,6 +29,7 @@ from ..plugin_utils.platform_api import PlatformOptions
 from ..plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
 from ..plugin_utils.prepared_plugin import PreparedPlugin, prepare
 from ..plugin_utils.run_cache import RunCache, cache_key
+from ..plugin_utils.signatures import Signers, read_signers
 from ..plugin_utils.sources import SourceSettings, parse_source
 from ..plugin_utils.task_data import plain
 from ..plugin_utils.workspace_answer import Application, Inspection
@@ -105,12 +107,14 @@ class ActionModule(ActionBase):
             timeout=options["source_timeout"],
             max_bytes=limits.max_bytes,
             max_entries=limits.max_entries,
+            signers=self._signers(options),
         )
+        unsigned = dataclasses.replace(settings, signers=None)
         present = [plugin for plugin in wanted if plugin.state == "present"]
         for allowed in self._allowlists(options) if present else []:
             for plugin in present:
                 allowed.require(plugin.name)
-        sources = [(plugin, parse_source(plugin.source or "", settings, plugin.allow_unpinned)) for plugin in present]
+        sources = [(plugin, parse_source(plugin.source or "", unsigned if plugin.allow_unsigned else settings, plugin.allow_unpinned)) for plugin in present]
         prepared = {}
         for plugin, source in sources:
             result = prepare(source, plugin.include_repository_files, limits, self._cache)
@@ -129,6 +133,15 @@ class ActionModule(ActionBase):
         if options["allowlist_from_platform"]:
             lists.append(allowlist.from_platform(PlatformOptions.from_parameters(options), self._cache))
         return lists
+
+    def _signers(self, options: Mapping[str, Any]) -> Signers | None:
+        """Return whose signatures count, ``None`` if none is asked for."""
+        if options["allowed_signers"] is None:
+            return None
+        revoked = options["revoked_signers"]
+        return read_signers(
+            self._find(options["allowed_signers"], "allowed_signers"), self._find(revoked, "revoked_signers") if revoked is not None else None
+        )
 
     def _find(self, path: str, what: str = "source") -> str:
         """Return the absolute path of a file or directory on the controller; raise :class:`InvalidInputError` with the places that were looked at."""

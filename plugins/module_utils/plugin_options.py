@@ -14,6 +14,7 @@ PLUGIN_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "source": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "allow_unpinned": {"type": "bool", "default": False},
+    "allow_unsigned": {"type": "bool", "default": False},
     "digest": {"type": "str"},
     "sha256": {"type": "str"},
     "commit": {"type": "str"},
@@ -41,6 +42,8 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
     exclusive={"type": "bool", "default": False},
     max_bytes={"type": "int", "default": 104857600},
     lock_timeout={"type": "int", "default": 60},
+    allowed_signers={"type": "path"},
+    revoked_signers={"type": "path"},
     allowlist={"type": "list", "elements": "str", "default": []},
     allowlist_file={"type": "path"},
     allowlist_from_platform={"type": "bool", "default": False},
@@ -52,4 +55,4 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
 # ``source`` without ``plugins`` is required when the plugin is to be present: the action checks that, because ``state`` has a default.
 MUTUALLY_EXCLUSIVE: list[list[str]] = [["name", "plugins"], ["source", "plugins"], ["digest", "plugins"], ["sha256", "plugins"], ["commit", "plugins"]]
 REQUIRED_ONE_OF: list[list[str]] = [["name", "plugins"]]
-REQUIRED_BY: dict[str, list[str]] = {"source": ["name"], "digest": ["name"], "sha256": ["name"], "commit": ["name"]}
+REQUIRED_BY: dict[str, list[str]] = {"revoked_signers": ["allowed_signers"], "source": ["name"], "digest": ["name"], "sha256": ["name"], "commit": ["name"]}

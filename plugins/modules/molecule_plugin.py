@@ -75,6 +75,11 @@ options:
       - Accept a git source whose ref is a branch, or that has none. Two runs may then install different content.
     type: bool
     default: false
+  allow_unsigned:
+    description:
+      - Accept a source without a good signature although O(allowed_signers) is set.
+    type: bool
+    default: false
   digest:
     description:
       - Refuse the source unless its content has this digest. RV(plugins[].digest) of an earlier run tells it.
@@ -122,6 +127,10 @@ options:
         default: present
       allow_unpinned:
         description: As O(allow_unpinned).
+        type: bool
+        default: false
+      allow_unsigned:
+        description: As O(allow_unsigned).
         type: bool
         default: false
       digest:
@@ -182,6 +191,21 @@ options:
     description: How many seconds to wait for another run that is changing plugins on the same workspace.
     type: int
     default: 60
+  allowed_signers:
+    description:
+      - A file on the controller with the public keys whose SSH signatures count, as described in the manual page of C(ssh-keygen) under ALLOWED SIGNERS. When it is set, each
+        source must have a good signature of one of them. A relative path is searched for like O(source).
+      - A tag of a git source must be signed itself (C(git tag -s)), and by that very name. A commit that is named by its id must be signed.
+      - An archive has its signature beside it, in a file with C(.sig) appended (C(ssh-keygen -Y sign -n file)).
+      - A directory, also in O(registry), has a signature of its RV(plugins[].digest) and a line feed beside it, in a file with C(.sig) appended, made
+        with C(ssh-keygen -Y sign -n plugin-digest@moleculesai.app).
+      - Signatures of other kinds, such as OpenPGP, do not count.
+    type: path
+  revoked_signers:
+    description:
+      - A file on the controller with keys whose signatures do not count, which is a key revocation list or has one public key per line.
+        A relative path is searched for like O(source).
+    type: path
   allowlist:
     description:
       - Names of the plugins that may be installed. When it is empty, all are allowed.
@@ -228,7 +252,8 @@ notes:
 extends_documentation_fragment:
   - molecule_ai.workspace.platform
 requirements:
-  - git on the controller, for sources that are git repositories
+  - git on the controller, for sources that are git repositories (2.34 or newer with O(allowed_signers))
+  - ssh-keygen of OpenSSH 8.2 or newer on the controller, with O(allowed_signers)
 seealso:
   - module: molecule_ai.workspace.workspace_backend_facts
     description: Finds out where a workspace runs and how it is reached.
@@ -326,6 +351,11 @@ plugins:
       returned: success
       type: str
       sample: 5f0c9d2f1d0e4c1c9f0e8a1b2c3d4e5f60718293
+    signed_by:
+      description: The allowed signer whose signature of the source was verified, with the key. Null without O(allowed_signers).
+      returned: success
+      type: str
+      sample: releases@example.com (ED25519 SHA256:UqPpVBLE0p3fM8ZXSv5Ie4DZTzBPbVeSwZRVFMzDBpg)
     source:
       description: The source, without any credentials.
       returned: success

@@ -75,6 +75,7 @@ def plugin_results(plans: Sequence[PluginPlan], application: Application | None)
                 "previous_digest": plan.observed.digest,
                 "version": plan.prepared.version if plan.prepared is not None else None,
                 "revision": plan.prepared.revision if plan.prepared is not None else None,
+                "signed_by": plan.prepared.signed_by if plan.prepared is not None else None,
                 "source": plan.prepared.source if plan.prepared is not None else None,
                 "removed_placements": [printable(placement) for placement in placements.removed],
                 "kept": [{field: printable(text) for field, text in kept.items()} for kept in placements.kept],

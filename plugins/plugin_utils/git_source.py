@@ -22,6 +22,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_tree import is_never_shipped
+from ..module_utils.printable import printable
+from .signatures import Signers, reason_of, refusal, signer_of
 from .source_archive import write_file
 
 _SCHEMES = ("https", "ssh", "file")
@@ -53,10 +55,11 @@ class GitReference:
 
 @dataclass(frozen=True)
 class GitCheckout:
-    """A commit's files, the commit's full id, and what was left out."""
+    """A commit's files, the commit's full id, who signed it (``None``: nobody was asked for), and what was left out."""
 
     root: Path
     revision: str
+    signed_by: str | None
     warnings: tuple[str, ...]
 
 
@@ -110,19 +113,24 @@ def without_credentials(url: str) -> str:
     return scheme + separator + user + host + slash + path.partition("?")[0]
 
 
-def checkout(reference: GitReference, workspace: Path, timeout: int, max_bytes: int, max_entries: int) -> GitCheckout:
+def checkout(
+    reference: GitReference, workspace: Path, timeout: int, max_bytes: int, max_entries: int, signers: Signers | None = None
+) -> GitCheckout:
     """Fetch the commit and write its files below ``workspace``; everything together takes at most ``timeout`` seconds on the network.
 
-    Raises :class:`InvalidInputError` when the ref is not a pin, does not exist or its tree is not plain, :class:`WorkspaceError`
+    With ``signers``, a tag must be signed itself by one of them, and where no tag is named, the commit.
+
+    Raises :class:`InvalidInputError` when the ref is not a pin, does not exist, is not signed or its tree is not plain, :class:`WorkspaceError`
     when git or the server fails.
     """
     with _Repository(reference, workspace, timeout) as repository:
         commit = repository.fetch()
+        signed_by = repository.signed_by(commit, signers) if signers is not None else None
         files, warnings = _plain_files(repository.tree(commit), reference, max_bytes, max_entries)
         root = workspace / "tree"
         root.mkdir()
         repository.write_files(files, root)
-    return GitCheckout(root, commit, tuple(warnings))
+    return GitCheckout(root, commit, signed_by, tuple(warnings))
 
 
 def _validate_ref(ref: str, given: bool, allow_unpinned: bool, shown: str) -> None:
@@ -143,6 +151,7 @@ class _Repository:
         self._credential_file = workspace / "credentials"
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
+        self._is_tag = False
 
     def __enter__(self) -> _Repository:
         self._write_credentials()
@@ -161,6 +170,7 @@ class _Repository:
         offered = self._offered([f"refs/tags/{ref}", f"refs/tags/{ref}^{{}}", f"refs/heads/{ref}"] if ref else ["HEAD"])
         tag, branch = f"refs/tags/{ref}", f"refs/heads/{ref}"
         if ref and tag in offered:
+            self._is_tag = True
             expected = offered.get(tag + "^{}", offered[tag])
             self._fetch(tag)
             commit = self._commit_of(_WANTED)
@@ -179,6 +189,34 @@ class _Repository:
         if commit is None:
             raise WorkspaceError(f"{self._reference.shown} is not a commit: give a tag or the full commit SHA")
         return commit
+
+    def signed_by(self, commit: str, signers: Signers) -> str:
+        """Return who signed what was fetched; raise :class:`InvalidInputError` unless it was one of ``signers``.
+
+        A tag's signature counts only for the name that is in it: a server could offer an old signed tag under the name of a new one. Where a tag is named,
+        a signed commit is not enough, because it does not say that it is that version.
+        """
+        if self._is_tag:
+            if self._git(["cat-file", "-t", _WANTED]).strip() != b"tag":
+                raise refusal(self._reference.shown, "it is a tag without a signature (make it with 'git tag -s', or name a signed commit by its full id)")
+            name = self._git(["cat-file", "tag", _WANTED]).split(b"\n", 3)[2]
+            if name != b"tag " + self._reference.ref.encode():
+                raise refusal(self._reference.shown, f"the server sent the tag that is called {printable(name[4:].decode('utf-8', 'replace'))!r}")
+        files = signers.files_in(self._directory)
+        options = {
+            "gpg.ssh.program": "ssh-keygen", "gpg.ssh.allowedSignersFile": str(files.allowed), "gpg.minTrustLevel": "fully",
+            # Signatures of other kinds would be checked against the user's own keyrings.
+            "gpg.program": "false", "gpg.openpgp.program": "false", "gpg.x509.program": "false",
+        }
+        if files.revoked is not None:
+            options["gpg.ssh.revocationFile"] = str(files.revoked)
+        configuration = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
+        done = self._run([*configuration, *(["verify-tag", _WANTED] if self._is_tag else ["verify-commit", commit])])
+        said = done.stderr.decode("utf-8", "replace")
+        signer = signer_of(said, "git")
+        if done.returncode != 0 or signer is None:
+            raise refusal(self._reference.shown, reason_of(said, self._directory, signers) if said.strip() else "it is not signed")
+        return signer
 
     def tree(self, commit: str) -> list[bytes]:
         """Return the commit's tree, one line of ``git ls-tree`` per file."""
@@ -251,6 +289,13 @@ class _Repository:
         return [*command, *arguments]
 
     def _git(self, arguments: Sequence[str], in_repository: bool = True) -> bytes:
+        """Return what git prints; raise ``WorkspaceError`` with its reason when it fails."""
+        done = self._run(arguments, in_repository)
+        if done.returncode != 0:
+            raise WorkspaceError(f"{self._reference.shown} could not be fetched: {self._reason(done.stderr)}")
+        return done.stdout
+
+    def _run(self, arguments: Sequence[str], in_repository: bool = True) -> subprocess.CompletedProcess[bytes]:
         try:
             process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
                 self._command(arguments, in_repository),
@@ -268,9 +313,7 @@ class _Repository:
             ) from None
         finally:
             _end(process)
-        if process.returncode != 0:
-            raise WorkspaceError(f"{self._reference.shown} could not be fetched: {self._reason(errors)}")
-        return output
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def _reason(self, errors: bytes) -> str:
         """Return the line in which git says what went wrong, without anything secret."""

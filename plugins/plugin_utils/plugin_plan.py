@@ -25,6 +25,7 @@ class WantedPlugin:
     state: str
     source: str | None
     allow_unpinned: bool
+    allow_unsigned: bool
     digest: str | None
     sha256: str | None
     commit: str | None

@@ -36,7 +36,8 @@ _BUNDLE = "bundle.tar.gz"
 class PreparedPlugin:
     """A verified plugin on the controller: ``bundle`` holds the files, ``entries`` describes them with normalised modes.
 
-    ``source`` is where it came from, as it may be shown. ``runtimes`` empty: made for every runtime. ``revision`` is the git commit it was read from, if any.
+    ``source`` is where it came from, as it may be shown. ``runtimes`` empty: made for every runtime. ``revision`` is the git commit it was read from, if any,
+    ``signed_by`` the allowed signer whose signature was verified, if one had to be.
     """
 
     source: str
@@ -47,6 +48,7 @@ class PreparedPlugin:
     runtimes: tuple[str, ...]
     plugin_yaml_sha256: str
     revision: str | None
+    signed_by: str | None
     warnings: tuple[str, ...]
 
     @property
@@ -86,7 +88,9 @@ def prepare(source: Source, include_repository_files: bool, limits: Limits, cach
     Everything about the files is verified here; what depends on the workspace (its runtime) or on the task (pins, allowlist) is not.
     Raises ``WorkspaceError``.
     """
-    key = cache_key("plugin", {"kind": source.NAME, **source.cache_fields(), "repository_files": include_repository_files, "limits": list(limits)})
+    signers = source.signers.fingerprint if source.signers is not None else None
+    fields = {"kind": source.NAME, **source.cache_fields(), "repository_files": include_repository_files, "limits": list(limits), "signers": signers}
+    key = cache_key("plugin", fields)
     try:
         directory = cache.once(key, _maker(source, include_repository_files, limits))
     except OSError as error:
@@ -101,6 +105,7 @@ def prepare(source: Source, include_repository_files: bool, limits: Limits, cach
         runtimes=tuple(description["runtimes"]),
         plugin_yaml_sha256=description["plugin_yaml_sha256"],
         revision=description["revision"],
+        signed_by=description["signed_by"],
         warnings=tuple(description["warnings"]),
     )
 
@@ -139,14 +144,17 @@ def _maker(source: Source, include_repository_files: bool, limits: Limits) -> Ca
         # The publisher's hashes are over the whole repository, whatever of it we ship.
         manifest.verify_embedded_hashes(tree.root, entries, declared, source.shown)
         shipped = entries if include_repository_files else without_repository_files(entries)
+        digest = tree_digest(shipped)
+        signed_by = source.signed_by(tree, digest, directory)
         bundle.write_bundle(tree.root, shipped, directory / _BUNDLE, source.shown)
         description = {
-            "digest": tree_digest(shipped),
+            "digest": digest,
             "declared_name": declared.name,
             "version": declared.version,
             "runtimes": declared.runtimes,
             "plugin_yaml_sha256": entries[manifest.PLUGIN_YAML]["sha256"],
             "revision": tree.revision,
+            "signed_by": signed_by,
             "warnings": tree.warnings,
         }
         (directory / _ENTRIES).write_text(json.dumps(shipped), encoding="utf-8")

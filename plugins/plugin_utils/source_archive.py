@@ -24,16 +24,17 @@ _CHUNK = 1 << 20
 _OVERHEAD_PER_ENTRY = 4096
 
 
-def unpack(archive: Path, workspace: Path, max_bytes: int, max_entries: int) -> Path:
+def unpack(archive: Path, workspace: Path, max_bytes: int, max_entries: int, content: Path | None = None) -> Path:
     """Unpack ``archive`` below ``workspace`` and return the plugin's root in it.
 
     The root is the archive's root if ``plugin.yaml`` lies there (as in the platform's downloads), otherwise its only top-level
-    directory (as in the archives of git servers). Raises :class:`InvalidInputError` for whatever is no plain tree within the caps.
+    directory (as in the archives of git servers). ``content`` is read instead of ``archive``: a copy that was verified.
+    Raises :class:`InvalidInputError` for whatever is no plain tree within the caps.
     """
     root = workspace / "archive"
     root.mkdir()
     try:
-        with archive.open("rb") as raw, gzip.GzipFile(fileobj=raw) as uncompressed:
+        with (content or archive).open("rb") as raw, gzip.GzipFile(fileobj=raw) as uncompressed:
             stream = _CappedReader(uncompressed, max_bytes + max_entries * _OVERHEAD_PER_ENTRY, archive)
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 _unpack_members(tar, root, archive, max_bytes, max_entries)

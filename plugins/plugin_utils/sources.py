@@ -23,7 +23,8 @@ from typing import Callable
 
 from ..module_utils.errors import InvalidInputError
 from ..module_utils.names import PLUGIN_NAME, validate_plugin_name
-from . import git_source, source_archive
+from . import git_source, signatures, source_archive
+from .signatures import Signers
 
 _GITHUB = re.compile(r"github://(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})/(?P<repository>[A-Za-z0-9_.-]{1,100})")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -37,7 +38,8 @@ class SourceSettings:
     """What the task says about all its sources.
 
     ``find`` maps a relative or absolute path of a task to an existing absolute one (it raises :class:`InvalidInputError`),
-    ``timeout`` is in seconds and for everything that one source does on the network, ``max_bytes`` is the cap for one plugin.
+    ``timeout`` is in seconds and for everything that one source does on the network, ``max_bytes`` is the cap for one plugin. ``signers``: one of them
+    must have signed it; ``None``: nobody needs to.
     """
 
     find: Callable[[str], str]
@@ -46,14 +48,16 @@ class SourceSettings:
     timeout: int
     max_bytes: int
     max_entries: int
+    signers: Signers | None = None
 
 
 @dataclass(frozen=True)
 class SourceTree:
-    """A plugin's files: the directory, the git commit that it is (if it is one), and what a user should know about it."""
+    """A plugin's files: the directory, the git commit that it is (if it is one), who signed it (if known yet), and what a user should know about it."""
 
     root: Path
     revision: str | None = None
+    signed_by: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -62,6 +66,7 @@ class Source(ABC):
 
     NAME: str
     shown: str
+    signers: Signers | None = None
 
     @abstractmethod
     def cache_fields(self) -> dict[str, object]:
@@ -69,7 +74,14 @@ class Source(ABC):
 
     @abstractmethod
     def prepare(self, workspace: Path) -> SourceTree:
-        """Bring the plugin's files here, if necessary into the empty directory ``workspace``; raise ``WorkspaceError``."""
+        """Bring the plugin's files here, if necessary into the empty directory ``workspace``; raise ``WorkspaceError``.
+
+        What is signed as a whole (an archive, a commit) is verified before it is looked into.
+        """
+
+    def signed_by(self, tree: SourceTree, digest: str, directory: Path) -> str | None:
+        """Return who signed what :meth:`prepare` returned, ``None`` if nobody needs to; ``directory`` is for temporary files. Raises ``WorkspaceError``."""
+        return tree.signed_by
 
 
 class DirectorySource(Source):
@@ -77,17 +89,24 @@ class DirectorySource(Source):
 
     NAME = "directory"
 
-    def __init__(self, path: str, shown: str) -> None:
+    def __init__(self, path: str, shown: str, signers: Signers | None = None) -> None:
         if not Path(path).is_dir():
             raise InvalidInputError(f"source {shown!r} is not a directory: {path} is something else; give a directory or a {_ARCHIVE_SUFFIXES[0]} archive")
         self._path = path
         self.shown = shown
+        self.signers = signers
 
     def cache_fields(self) -> dict[str, object]:
         return {"path": self._path}
 
     def prepare(self, workspace: Path) -> SourceTree:
         return SourceTree(Path(self._path))
+
+    def signed_by(self, tree: SourceTree, digest: str, directory: Path) -> str | None:
+        """A directory has no bytes to sign, so its signature is over the digest of what would be installed."""
+        if self.signers is None:
+            return None
+        return signatures.verify_digest(self.signers, digest, Path(self._path), self.shown, directory)
 
 
 class ArchiveSource(Source):
@@ -101,12 +120,19 @@ class ArchiveSource(Source):
         self._path = path
         self._settings = settings
         self.shown = shown
+        self.signers = settings.signers
 
     def cache_fields(self) -> dict[str, object]:
         return {"path": self._path}
 
     def prepare(self, workspace: Path) -> SourceTree:
-        return SourceTree(source_archive.unpack(Path(self._path), workspace, self._settings.max_bytes, self._settings.max_entries))
+        archive, max_bytes = Path(self._path), self._settings.max_bytes
+        copy, signed_by = None, None
+        if self.signers is not None:
+            copy = workspace / "verified-archive"
+            signed_by = signatures.verify_archive(self.signers, archive, copy, max_bytes)
+        root = source_archive.unpack(archive, workspace, max_bytes, self._settings.max_entries, copy)
+        return SourceTree(root, signed_by=signed_by)
 
 
 class RegistrySource(DirectorySource):
@@ -123,7 +149,7 @@ class RegistrySource(DirectorySource):
             raise InvalidInputError(f"source {shown!r} is a symbolic link in the registry ({path}): links are not followed, put the directory itself there")
         if not path.is_dir():
             raise InvalidInputError(f"source {shown!r} is not in the registry: there is no directory {path}")
-        super().__init__(str(path), shown)
+        super().__init__(str(path), shown, settings.signers)
 
 
 class GitSource(Source):
@@ -134,14 +160,16 @@ class GitSource(Source):
     def __init__(self, text: str, settings: SourceSettings, allow_unpinned: bool) -> None:
         self._reference = git_source.parse(text, allow_unpinned)
         self._settings = settings
+        self.signers = settings.signers
         self.shown = self._reference.shown
 
     def cache_fields(self) -> dict[str, object]:
         return {"url": self._reference.url, "credentials": self._reference.credentials, "ref": self._reference.ref, "unpinned": self._reference.allow_unpinned}
 
     def prepare(self, workspace: Path) -> SourceTree:
-        checkout = git_source.checkout(self._reference, workspace, self._settings.timeout, self._settings.max_bytes, self._settings.max_entries)
-        return SourceTree(checkout.root, checkout.revision, checkout.warnings)
+        settings = self._settings
+        checkout = git_source.checkout(self._reference, workspace, settings.timeout, settings.max_bytes, settings.max_entries, settings.signers)
+        return SourceTree(checkout.root, checkout.revision, checkout.signed_by, checkout.warnings)
 
 
 class GitHubSource(GitSource):
@@ -180,4 +208,4 @@ def parse_source(text: str, settings: SourceSettings, allow_unpinned: bool) -> S
         return ArchiveSource(settings.find(text), text, settings)
     if PLUGIN_NAME.fullmatch(text):
         return RegistrySource(text, settings)
-    return DirectorySource(settings.find(text), text)
+    return DirectorySource(settings.find(text), text, settings.signers)

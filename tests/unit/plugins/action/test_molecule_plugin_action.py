@@ -364,6 +364,32 @@ def test_a_plugin_must_be_on_every_allowlist(workspace: Workspace) -> None:
     workspace.run(name="ecc", state="absent", allowlist_from_platform=True)  # a removal needs no permission
 
 
+def test_only_signed_sources_where_signers_are_given(workspace: Workspace) -> None:
+    for who in ("alice", "bob"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(workspace.directory / who)], check=True)
+    (workspace.directory / "signers").write_text(f"alice@example.com {(workspace.directory / 'alice.pub').read_text()}", encoding="utf-8")
+    with pytest.raises(AnsibleActionFail, match=r"\./ecc .* has no good signature of an allowed signer") as caught:
+        workspace.run(name="ecc", source="./ecc", allowed_signers="signers")
+    assert workspace.operations == []
+    digest = str(caught.value).partition("its digest is ")[2].partition(")")[0]
+    for who, good in (("bob", False), ("alice", True)):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-Y", "sign", "-n", "plugin-digest@moleculesai.app", "-f", str(workspace.directory / who)],
+            input=f"{digest}\n", text=True, check=True, stdout=(workspace.directory / "ecc.sig").open("w", encoding="ascii"),
+        )
+        if good:
+            result = workspace.run(name="ecc", source="./ecc", allowed_signers="signers", revoked_signers="bob.pub")
+            assert result["plugins"][0]["signed_by"].startswith("alice@example.com (ED25519 SHA256:")
+        else:
+            with pytest.raises(AnsibleActionFail, match="has no good signature"):
+                workspace.run(name="ecc", source="./ecc", allowed_signers="signers")
+    plugin(workspace.directory / "theirs")
+    elements = [{"name": "ecc", "source": "./ecc"}, {"name": "theirs", "source": "./theirs", "allow_unsigned": True}]
+    assert [entry["signed_by"] is None for entry in workspace.run(plugins=elements, allowed_signers="signers")["plugins"]] == [False, True]
+    with pytest.raises(AnsibleActionFail, match="allowed_signers 'nobody' does not exist"):
+        workspace.run(name="ecc", source="./ecc", allowed_signers="nobody")
+
+
 def test_a_current_directory_of_everybody_is_not_looked_into(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     everybodys = workspace.directory / "everybodys"
     plugin(everybodys / "here" / "mine")

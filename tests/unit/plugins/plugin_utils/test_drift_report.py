@@ -18,7 +18,7 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_an
 
 TARGET = Target("/configs", "/configs", "claude-code", (1000, 1000), 60, 1000)
 NO_PLACEMENTS = Placements()
-WANTED = WantedPlugin("ecc", "present", None, False, None, None, None, False, False)
+WANTED = WantedPlugin("ecc", "present", None, False, False, None, None, None, False, False)
 NEW = {"plugin.yaml": b"name: ecc\n", "same.md": b"same\n", "changed.md": b"new\n", "added.md": b"added\n", "binary": b"\0new", "big.md": b"n" * 500}
 OLD = {"plugin.yaml": b"name: ecc\n", "same.md": b"same\n", "changed.md": b"old\n", "gone.md": b"gone\n", "binary": b"\0old", "big.md": b"o" * 500}
 

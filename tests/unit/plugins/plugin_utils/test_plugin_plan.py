@@ -17,7 +17,8 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.prepared_plu
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Observed, Placements
 
 SINGLE: dict[str, Any] = {
-    "name": None, "source": None, "state": "present", "allow_unpinned": False, "digest": None, "sha256": None, "commit": None, "any_runtime": False,
+    "name": None, "source": None, "state": "present", "allow_unpinned": False, "allow_unsigned": False,
+    "digest": None, "sha256": None, "commit": None, "any_runtime": False,
     "include_repository_files": False, "plugins": None,
 }
 TERMS: dict[str, Any] = {
@@ -29,7 +30,7 @@ FILE = "0" * 64
 
 def test_a_single_plugin() -> None:
     wanted = plugin_plan.wanted_plugins(SINGLE | {"name": "ecc", "source": "plugins/ecc"}, ["name", "source"])
-    assert wanted == [WantedPlugin("ecc", "present", "plugins/ecc", False, None, None, None, False, False)]
+    assert wanted == [WantedPlugin("ecc", "present", "plugins/ecc", False, False, None, None, None, False, False)]
 
 
 def test_a_list_of_plugins() -> None:
@@ -91,7 +92,7 @@ def _entries(**files: str) -> Entries:
 
 def _prepared(directory: Path, entries: Entries) -> PreparedPlugin:
     (directory / "entries.json").write_text(json.dumps(entries), encoding="utf-8")
-    return PreparedPlugin("plugins/ecc", directory, tree_digest(entries), "ecc", "1.0.0", (), FILE, None, ())
+    return PreparedPlugin("plugins/ecc", directory, tree_digest(entries), "ecc", "1.0.0", (), FILE, None, None, ())
 
 
 def _observed(entries: Entries | None, receipt_digest: str | None = None, wrong_owner: tuple[str, ...] = ()) -> Observed:
@@ -101,7 +102,7 @@ def _observed(entries: Entries | None, receipt_digest: str | None = None, wrong_
 
 def _plan(prepared: PreparedPlugin | None, observed: Observed) -> PluginPlan:
     state = "present" if prepared else "absent"
-    return plugin_plan.plan_plugin(WantedPlugin("ecc", state, None, False, None, None, None, False, False), prepared, observed, TARGET)
+    return plugin_plan.plan_plugin(WantedPlugin("ecc", state, None, False, False, None, None, None, False, False), prepared, observed, TARGET)
 
 
 def test_actions(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_source_is_prepared_once_per_run(tmp_path: Path) -> None:
 
         def prepare(self, workspace: Path) -> SourceTree:
             prepared.append("once")
-            return SourceTree(_tree(workspace / "x"), "abc", ("a warning",))
+            return SourceTree(_tree(workspace / "x"), "abc", warnings=("a warning",))
 
     cache = RunCache(tmp_path / "cache")
     first, second = (prepare(Counting(), False, Limits(), cache) for _number in range(2))

@@ -193,8 +193,8 @@ options:
     default: 60
   allowed_signers:
     description:
-      - A file on the controller with the public keys whose SSH signatures count, as described in the manual page of C(ssh-keygen) under ALLOWED SIGNERS. When it is set, each
-        source must have a good signature of one of them. A relative path is searched for like O(source).
+      - A file on the controller with the public keys whose SSH signatures count, as described in the manual page of C(ssh-keygen) under ALLOWED SIGNERS.
+      - When it is set, each source must have a good signature of one of them. A relative path is searched for like O(source).
       - A tag of a git source must be signed itself (C(git tag -s)), and by that very name. A commit that is named by its id must be signed.
       - An archive has its signature beside it, in a file with C(.sig) appended (C(ssh-keygen -Y sign -n file)).
       - A directory, also in O(registry), has a signature of its RV(plugins[].digest) and a line feed beside it, in a file with C(.sig) appended, made

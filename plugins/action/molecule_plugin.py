@@ -79,6 +79,10 @@ class ActionModule(ActionBase):
             recovered = self._apply([], target)[0].recovered
             plans, inspection = self._inspect(wanted, prepared, target, options["exclusive"])
         self._warnings += [observed.receipt_problem for observed in inspection.plugins.values() if observed.receipt_problem]
+        problems = [plan.problem for plan in plans if plan.problem is not None]
+        if problems and not (must_recover and self._task.check_mode):
+            raise WorkspaceError(f"{problems[0]}; nothing was changed")
+        self._warnings += problems
         to_do = [plan for plan in plans if plan.action != "none"]
         diff = self._diff(to_do, target) if self._task.diff and not self._task.no_log else []
 
@@ -154,9 +158,9 @@ class ActionModule(ActionBase):
     def _inspect(
         self, wanted: Sequence[WantedPlugin], prepared: Mapping[str, PreparedPlugin], target: Target, exclusive: bool
     ) -> tuple[list[PluginPlan], Inspection]:
-        digests = {plugin.name: prepared[plugin.name].digest if plugin.name in prepared else None for plugin in wanted}
-        answer = self._ask(plugin_plan.inspect_request(target, digests, exclusive))
-        inspection = workspace_answer.parse_inspection(answer, list(digests))
+        digests = {name: plugin.digest for name, plugin in prepared.items()}
+        answer = self._ask(plugin_plan.inspect_request(target, wanted, digests, exclusive))
+        inspection = workspace_answer.parse_inspection(answer, [plugin.name for plugin in wanted])
         plans = [plugin_plan.plan_plugin(plugin, prepared.get(plugin.name), inspection.plugins[plugin.name], target) for plugin in wanted]
         moved = (plugin_plan.warn_of_moved_tag(plugin, plan) for plugin, plan in zip(wanted, plans))
         self._warnings += [warning for warning in moved if warning and warning not in self._warnings]
@@ -167,7 +171,7 @@ class ActionModule(ActionBase):
     def _diff(self, plans: Sequence[PluginPlan], target: Target) -> list[dict[str, str]]:
         report = DiffReport(plans, C.MAX_FILE_SIZE_FOR_DIFF)
         files = report.wanted_texts()
-        texts: dict[tuple[str, str], str | None] = {}
+        texts: dict[tuple[str, str, bool], str | None] = {}
         if files:
             texts = workspace_answer.parse_texts(self._ask(plugin_plan.read_request(target, files, report.max_bytes)))
         return report.render(texts)
@@ -178,9 +182,8 @@ class ActionModule(ActionBase):
         answer = self._ask(plugin_plan.apply_request(target, plans, shipment, self._job()))
         application = workspace_answer.parse_application(answer, [plan.name for plan in plans])
         for plan in plans:
-            wanted = plan.prepared.digest if plan.prepared is not None else None
-            if application.plugins[plan.name].digest != wanted:
-                raise WorkspaceError(f"plugin {plan.name} is not what was sent: look at what else writes to {target.config_dir}, and run again")
+            if application.plugins[plan.name].digest != plan.digest:
+                raise WorkspaceError(f"plugin {plan.name} is not what it should be: look at what else writes to {target.config_dir}, and run again")
         return application, size
 
     def _send(self, plugins: Mapping[str, PreparedPlugin]) -> tuple[str | None, int]:

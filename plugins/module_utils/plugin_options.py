@@ -12,7 +12,7 @@ from .platform_arguments import PLATFORM_ARGUMENT_SPEC
 PLUGIN_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str"},
     "source": {"type": "str"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "rolled_back"], "default": "present"},
     "allow_unpinned": {"type": "bool", "default": False},
     "allow_unsigned": {"type": "bool", "default": False},
     "digest": {"type": "str"},

@@ -67,8 +67,12 @@ options:
     description:
       - V(present) makes the plugin on the workspace equal to O(source).
       - V(absent) removes the plugin and what the runtime placed from it. O(source) is not read.
+      - V(rolled_back) makes the plugin what it was before its last change of version, which the workspace has kept. After an upgrade that is the earlier
+        version, after a removal the plugin is there again, after a first install it is removed. O(source) is not read.
+      - A rollback is not rolled back. When the plugin already came by one, V(rolled_back) changes nothing until another version is installed.
+      - The kept version must be as it was when it was replaced. If it is not, or if there is none, the task fails before anything is changed.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, rolled_back]
     default: present
   allow_unpinned:
     description:
@@ -123,7 +127,7 @@ options:
       state:
         description: As O(state).
         type: str
-        choices: [present, absent]
+        choices: [present, absent, rolled_back]
         default: present
       allow_unpinned:
         description: As O(allow_unpinned).
@@ -246,7 +250,8 @@ notes:
   - The workspace is not told to restart. That is left to M(molecule_ai.workspace.workspace_restart), so that several changes cost one restart.
   - Root, or the user that owns the config dir, is needed on the workspace. On an EC2 instance that means C(become=true).
   - A plugin directory's C(__pycache__) and C(*.pyc), which the runtime makes, do not count as differences.
-  - The version that was replaced or removed is kept in C(.molecule_ai/previous) in the config dir, one version per plugin.
+  - The version that was replaced or removed is kept in C(.molecule_ai/previous) in the config dir, one version per plugin, for O(state=rolled_back).
+    What a repair has replaced is kept in C(.molecule_ai/modified).
   - The files of an installed plugin that the runtime places something of are kept a second time, in C(.molecule_ai/installed), so that their placements
     are recognised even after somebody has changed the plugin.
 extends_documentation_fragment:
@@ -290,6 +295,11 @@ EXAMPLES = r"""
     name: old-plugin
     state: absent
 
+- name: Go back to the version before the last upgrade
+  molecule_ai.workspace.molecule_plugin:
+    name: ecc
+    state: rolled_back
+
 - name: Audit, without changing anything
   molecule_ai.workspace.molecule_plugin:
     name: ecc
@@ -328,6 +338,7 @@ plugins:
       description:
         - What was done, or would be done in check mode.
         - V(repaired) means that the recorded version was there, but its files had been changed.
+        - It is one of V(installed), V(upgraded), V(repaired), V(removed), V(rolled_back) and V(none).
       returned: success
       type: str
       sample: upgraded
@@ -342,7 +353,7 @@ plugins:
       type: str
       sample: sha256:dd9f11d09e2094d17227d660d21942bbb5e64db76baa8bae1eb8125468a25beb
     version:
-      description: The version in the source's C(plugin.yaml).
+      description: The version in the source's C(plugin.yaml), or for V(rolled_back) the one that was recorded when that version was installed.
       returned: success
       type: str
       sample: 1.1.0
@@ -357,7 +368,7 @@ plugins:
       type: str
       sample: releases@example.com (ED25519 SHA256:UqPpVBLE0p3fM8ZXSv5Ie4DZTzBPbVeSwZRVFMzDBpg)
     source:
-      description: The source, without any credentials.
+      description: The source, without any credentials. For V(rolled_back) the one that the restored version came from, as far as that is known.
       returned: success
       type: str
       sample: github://Molecule-AI/molecule-ai-plugin-ecc#v1.1.0
@@ -402,6 +413,7 @@ drift:
       description:
         - V(missing), V(modified), V(extra), V(owner) or V(mode) for a file or directory.
         - V(unmanaged) for a plugin that was not asked for, V(restart_pending) for one that was changed without a restart since.
+        - V(placement) for what the runtime made of a plugin whose directory somebody has deleted. RV(drift[].path) says what it is.
       returned: success
       type: str
       sample: modified

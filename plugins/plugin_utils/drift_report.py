@@ -31,6 +31,11 @@ class _FileChange:
     after: Entry | None
 
     @property
+    def is_restored(self) -> bool:
+        """Whether the file will come from the workspace's own previous version."""
+        return self.after is not None and self.plan.prepared is None
+
+    @property
     def size(self) -> int:
         return sum(entry["size"] for entry in (self.before, self.after) if entry is not None)
 
@@ -71,12 +76,12 @@ def plugin_results(plans: Sequence[PluginPlan], application: Application | None)
                 "name": plan.name,
                 "state": plan.state,
                 "action": plan.action if done is None or done.changed else "none",
-                "digest": plan.prepared.digest if plan.prepared is not None else None,
+                "digest": plan.digest,
                 "previous_digest": plan.observed.digest,
-                "version": plan.prepared.version if plan.prepared is not None else None,
+                "version": plan.version,
                 "revision": plan.prepared.revision if plan.prepared is not None else None,
                 "signed_by": plan.prepared.signed_by if plan.prepared is not None else None,
-                "source": plan.prepared.source if plan.prepared is not None else None,
+                "source": plan.source,
                 "removed_placements": [printable(placement) for placement in placements.removed],
                 "kept": [{field: printable(text) for field, text in kept.items()} for kept in placements.kept],
                 "drift_count": len(plan.drift),
@@ -111,24 +116,26 @@ class DiffReport:
         self._changes = [change for plan in self._plans for change in _file_changes(plan)]
         self._with_text = self._within_budget()
 
-    def wanted_texts(self) -> list[tuple[str, str]]:
-        """Return the files (plugin, path) whose present text is needed."""
-        return [(change.plan.name, change.path) for change in self._with_text if change.before is not None]
+    def wanted_texts(self) -> list[tuple[str, str, bool]]:
+        """Return the files (plugin, path, whether the previous version's) whose text is needed from the workspace."""
+        live = [(change.plan.name, change.path, False) for change in self._with_text if change.before is not None]
+        return live + [(change.plan.name, change.path, True) for change in self._with_text if change.is_restored]
 
     @property
     def max_bytes(self) -> int:
         """The size above which a file's text is not shown."""
         return self._max_file_bytes
 
-    def render(self, texts: Mapping[tuple[str, str], str | None]) -> list[dict[str, str]]:
+    def render(self, texts: Mapping[tuple[str, str, bool], str | None]) -> list[dict[str, str]]:
         """Return the value of a result's ``diff``; ``texts`` holds what the workspace gave for :meth:`wanted_texts`."""
         new_texts = self._new_texts()
         shown = {id(change) for change in self._with_text}
         diffs = []
         for change in self._changes[:_DIFF_FILES]:
-            key = (change.plan.name, change.path)
-            before = "" if change.before is None else texts.get(key) if id(change) in shown else None
-            after = "" if change.after is None else new_texts.get(key)
+            before = "" if change.before is None else texts.get((change.plan.name, change.path, False)) if id(change) in shown else None
+            after = "" if change.after is None else new_texts.get((change.plan.name, change.path))
+            if change.is_restored:
+                after = texts.get((change.plan.name, change.path, True)) if id(change) in shown else None
             diffs.append(_file_diff(change, before, after))
         if len(self._changes) > _DIFF_FILES:
             diffs.append({"prepared": f"and {len(self._changes) - _DIFF_FILES} more files differ\n"})
@@ -157,9 +164,9 @@ class DiffReport:
 
 
 def _file_changes(plan: PluginPlan) -> list[_FileChange]:
-    after: Entries = plan.prepared.entries if plan.prepared is not None else {}
+    after: Entries = plan.entries or {}
     before: Entries = (plan.observed.entries or {}) if plan.observed.exists else {}
-    if plan.prepared is not None and plan.observed.exists and plan.observed.entries is None:
+    if plan.entries is not None and plan.observed.exists and plan.observed.entries is None:
         return []
     changes = []
     for path in sorted_paths(set(before) | set(after)):
@@ -201,9 +208,9 @@ def _in_words(entry: Entry | None) -> str:
 
 def _structure_diff(plan: PluginPlan) -> list[dict[str, str]]:
     """Return the differences in modes, owners and directories of a plugin that is there already."""
-    if plan.prepared is None or plan.observed.entries is None:
+    before, after = plan.observed.entries, plan.entries
+    if before is None or after is None:
         return []
-    before, after = plan.observed.entries, plan.prepared.entries
     wrong = frozenset(plan.observed.wrong_owner)
     lines: tuple[list[str], list[str]] = ([], [])
     for path in sorted_paths(set(before) | set(after)):

@@ -7,14 +7,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Collection, Mapping, Sequence
 
-from ..module_utils.errors import InvalidInputError
+from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import validate_config_dir, validate_plugin_name
 from ..module_utils.plugin_options import PLUGIN_ARGUMENT_SPEC
 from ..module_utils.plugin_request import VERSION
-from ..module_utils.plugin_tree import Drift, compare
+from ..module_utils.plugin_tree import Drift, Entries, compare
 from .manifest import validate_pins
 from .prepared_plugin import PreparedPlugin
-from .workspace_answer import Observed
+from .workspace_answer import Observed, Previous
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True)
 class PluginPlan:
-    """What is to be done with one plugin: ``action`` is none, installed, upgraded, repaired or removed."""
+    """What is to be done with one plugin: ``action`` is none, installed, upgraded, repaired, removed or rolled_back."""
 
     name: str
     state: str
@@ -59,6 +59,43 @@ class PluginPlan:
     observed: Observed
     action: str
     drift: tuple[Drift, ...]
+
+    @property
+    def digest(self) -> str | None:
+        """What the plugin has afterwards; None when it is absent then."""
+        if self.state == "rolled_back":
+            return self.observed.digest if self.action == "none" or self.observed.previous is None else self.observed.previous.digest
+        return self.prepared.digest if self.prepared is not None else None
+
+    @property
+    def entries(self) -> Entries | None:
+        """The tree that the plugin has afterwards; None when it is absent then."""
+        if self.state == "rolled_back":
+            return self.observed.previous.entries if self.observed.previous is not None else None
+        return self.prepared.entries if self.prepared is not None else None
+
+    @property
+    def source(self) -> str | None:
+        """Where the version comes from that is there afterwards, as far as that is known."""
+        if self.prepared is not None:
+            return self.prepared.source
+        return self._restored.source if self._restored is not None else None
+
+    @property
+    def version(self) -> str | None:
+        """The version that is there afterwards, as its ``plugin.yaml`` says."""
+        if self.prepared is not None:
+            return self.prepared.version
+        return self._restored.version if self._restored is not None else None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the plugin cannot be rolled back."""
+        return self.observed.previous.problem if self.state == "rolled_back" and self.observed.previous is not None else None
+
+    @property
+    def _restored(self) -> Previous | None:
+        return self.observed.previous if self.action == "rolled_back" else None
 
 
 def wanted_plugins(options: Mapping[str, Any], given: Collection[str]) -> list[WantedPlugin]:
@@ -112,17 +149,18 @@ def target_of(options: Mapping[str, Any], backend: Mapping[str, Any], variables:
     )
 
 
-def inspect_request(target: Target, digests: Mapping[str, str | None], exclusive: bool) -> dict[str, Any]:
-    """Ask about plugins: name to wanted digest, ``None`` for a plugin that is to be absent. ``exclusive``: about all others too."""
+def inspect_request(target: Target, wanted: Sequence[WantedPlugin], digests: Mapping[str, str], exclusive: bool) -> dict[str, Any]:
+    """Ask about the ``wanted`` plugins; ``digests`` of those that are to be present, by name. ``exclusive``: about all others too."""
     plugins = [
-        {"name": name, "state": "absent"} if digest is None else {"name": name, "state": "present", "digest": digest} for name, digest in digests.items()
+        {"name": plugin.name, "state": plugin.state, **({"digest": digests[plugin.name]} if plugin.state == "present" else {})} for plugin in wanted
     ]
     return {**_request("inspect", target), "plugins": plugins, "exclusive": exclusive}
 
 
-def read_request(target: Target, files: Sequence[tuple[str, str]], max_bytes: int) -> dict[str, Any]:
-    """Ask for the texts of files, given as plugin and path."""
-    return {**_request("read", target), "files": [{"plugin": plugin, "path": path} for plugin, path in files], "max_bytes": max_bytes}
+def read_request(target: Target, files: Sequence[tuple[str, str, bool]], max_bytes: int) -> dict[str, Any]:
+    """Ask for the texts of files, given as plugin, path and whether the previous version's is meant."""
+    asked = [{"plugin": plugin, "path": path, "previous": previous} for plugin, path, previous in files]
+    return {**_request("read", target), "files": asked, "max_bytes": max_bytes}
 
 
 def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | None, job: Mapping[str, str]) -> dict[str, Any]:
@@ -131,7 +169,7 @@ def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | N
         {
             "name": plan.name,
             "state": plan.state,
-            "digest": plan.prepared.digest if plan.prepared else None,
+            "digest": plan.digest,
             "observed_digest": plan.observed.digest,
             "source": plan.prepared.source if plan.prepared else None,
             "plugin_version": plan.prepared.version if plan.prepared else None,
@@ -145,10 +183,14 @@ def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed:
     """Decide what is to be done with one plugin; ``prepared`` only if it is to be present."""
     action: str
     drift: list[Drift]
-    if prepared is not None:
+    if wanted.state == "rolled_back":
+        action, drift = _plan_rolled_back(wanted.name, observed, target)
+    elif prepared is not None:
         action, drift = _plan_present(prepared, observed, target)
     elif observed.exists:
         action, drift = "removed", [_whole("extra", "absent", f"installed, {observed.digest}")]
+    elif observed.has_remains:
+        action, drift = "removed", _drift_of_remains(observed)
     else:
         action, drift = "none", []
     return PluginPlan(wanted.name, wanted.state, prepared, observed, action, tuple(drift))
@@ -193,6 +235,35 @@ def _plan_present(prepared: PreparedPlugin, observed: Observed, target: Target) 
     if not drift:
         drift = [_whole("modified", prepared.digest, str(observed.digest))]
     return "repaired" if was_installed else "upgraded", drift
+
+
+def _plan_rolled_back(name: str, observed: Observed, target: Target) -> tuple[str, list[Drift]]:
+    previous, receipt = observed.previous, observed.receipt or {}
+    if previous is None:
+        raise WorkspaceError(f"the workspace did not say what plugin {name} was before: check what answers under this host's connection")
+    if previous.problem is not None:
+        return "none", []
+    if previous.rolled_back:
+        # It came by a rollback; only the installed version's own source could repair what was changed since.
+        recorded = receipt.get("digest") if receipt.get("state") == "present" else None
+        changed = recorded is not None and recorded != observed.digest
+        return "none", [_whole("modified" if observed.exists else "missing", str(recorded), observed.digest or "absent")] if changed else []
+    if previous.digest is None:
+        if observed.exists:
+            return "rolled_back", [_whole("extra", "absent", f"installed, {observed.digest}")]
+        return ("rolled_back", _drift_of_remains(observed)) if observed.has_remains else ("none", [])
+    if not observed.exists:
+        return "rolled_back", [_whole("missing", f"installed, {previous.digest}", "absent")]
+    if observed.digest == previous.digest and not observed.wrong_owner:
+        return "none", []
+    drift = compare(previous.entries or {}, observed.entries, observed.wrong_owner, target.owner) if observed.entries is not None else []
+    return "rolled_back", drift or [_whole("modified", previous.digest, str(observed.digest))]
+
+
+def _drift_of_remains(observed: Observed) -> list[Drift]:
+    """What a plugin left whose directory somebody has deleted."""
+    drift = [{"kind": "placement", "path": path, "expected": "absent", "observed": "placed by the runtime"} for path in observed.placements.removed]
+    return drift or [_whole("extra", "absent", "deleted by hand, but never removed")]
 
 
 def _whole(kind: str, expected: str, observed: str) -> Drift:

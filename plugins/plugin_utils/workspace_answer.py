@@ -27,8 +27,26 @@ class Placements:
 
 
 @dataclass(frozen=True)
+class Previous:
+    """What rolling a plugin back restores: ``digest`` and ``entries`` are None when the plugin was not there.
+
+    ``rolled_back``: the plugin is that already; ``problem``: why it cannot be restored.
+    """
+
+    digest: str | None
+    entries: Entries | None
+    source: str | None
+    version: str | None
+    rolled_back: bool
+    problem: str | None
+
+
+@dataclass(frozen=True)
 class Observed:
-    """One plugin as it is on the workspace. ``entries`` only when it differs from what was asked about."""
+    """One plugin as it is on the workspace. ``entries`` only when it differs from what was asked about.
+
+    ``has_remains``: its directory is gone, but what the runtime made of it is not; ``previous`` only when that was asked about.
+    """
 
     exists: bool
     digest: str | None
@@ -37,6 +55,8 @@ class Observed:
     receipt: Mapping[str, Any] | None
     receipt_problem: str | None
     placements: Placements
+    has_remains: bool = False
+    previous: Previous | None = None
 
 
 @dataclass(frozen=True)
@@ -98,13 +118,14 @@ def parse_application(answer: object, names: list[str]) -> Application:
     )
 
 
-def parse_texts(answer: object) -> dict[tuple[str, str], str | None]:
-    """Return the answer to a ``read`` request: the text by plugin and path, ``None`` where there is no text to show."""
-    texts: dict[tuple[str, str], str | None] = {}
+def parse_texts(answer: object) -> dict[tuple[str, str, bool], str | None]:
+    """Return the answer to a ``read`` request: the text by plugin, path and whether it is the previous version's; ``None`` where there is none to show."""
+    texts: dict[tuple[str, str, bool], str | None] = {}
     files: list[object] = _typed(_mapping(answer, "read").get("files"), list, "files")
     for file in files:
         item = _mapping(file, "files")
-        key = (_typed(item.get("plugin"), str, "files.plugin"), _typed(item.get("path"), str, "files.path"))
+        plugin, path = _typed(item.get("plugin"), str, "files.plugin"), _typed(item.get("path"), str, "files.path")
+        key = (plugin, path, _typed(item.get("previous", False), bool, "files.previous"))
         texts[key] = _optional(item.get("text"), str, "files.text")
     return texts
 
@@ -124,6 +145,25 @@ def _observed(value: object, where: str) -> Observed:
         receipt=_optional(data.get("receipt"), dict, f"{where}.receipt"),
         receipt_problem=_optional(data.get("receipt_problem"), str, f"{where}.receipt_problem"),
         placements=_placements(data.get("placements"), f"{where}.placements", "removed"),
+        has_remains=_typed(data.get("has_remains"), bool, f"{where}.has_remains"),
+        previous=_previous(data.get("previous"), f"{where}.previous"),
+    )
+
+
+def _previous(value: object, where: str) -> Previous | None:
+    if value is None:
+        return None
+    data = _mapping(value, where)
+    digest, entries = _optional(data.get("digest"), str, f"{where}.digest"), data.get("entries")
+    if (digest is None) != (entries is None):
+        raise _unexpected(f"{where}.entries", "does not fit its digest")
+    return Previous(
+        digest=digest,
+        entries=None if entries is None else _entries(entries, f"{where}.entries"),
+        source=_optional(data.get("source"), str, f"{where}.source"),
+        version=_optional(data.get("plugin_version"), str, f"{where}.plugin_version"),
+        rolled_back=_typed(data.get("rolled_back"), bool, f"{where}.rolled_back"),
+        problem=_optional(data.get("problem"), str, f"{where}.problem"),
     )
 
 

@@ -17,7 +17,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.molecule_ai.workspace.plugins.action.molecule_plugin import ActionModule
-from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request, plugin_slot
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.modules.molecule_plugin import RETURN
 
@@ -163,6 +163,42 @@ def test_check_mode_predicts_and_touches_nothing(workspace: Workspace) -> None:
     for key in ("changed", "restart_required", "plugins", "drift", "unmanaged"):
         assert predicted[key] == done[key], key
     assert predicted["transferred_bytes"] == 0
+
+
+def test_a_rollback_is_predicted_and_done_in_one_change_without_any_transfer(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    plugin(workspace.directory / "new/ecc", **{"rules/a.md": "# new\n"})
+    upgraded = workspace.run(name="ecc", source="./new/ecc")["plugins"][0]
+    predicted = workspace.run(check=True, diff=True, name="ecc", state="rolled_back")
+    assert workspace.operations == ["inspect", "read"]
+    assert any({"before": "# new\n", "after": "# a\n"}.items() <= diff.items() for diff in predicted["diff"])
+    done = workspace.run(name="ecc", state="rolled_back")
+    assert workspace.operations == ["inspect", "apply"]
+    for key in ("changed", "restart_required", "plugins", "drift", "unmanaged"):
+        assert predicted[key] == done[key], key
+    restored = done["plugins"][0]
+    assert (restored["action"], restored["digest"], restored["version"]) == ("rolled_back", upgraded["previous_digest"], "1.0.0")
+    assert (workspace.plugins / "ecc/rules/a.md").read_text(encoding="utf-8") == "# a\n"
+    again = workspace.run(name="ecc", state="rolled_back")
+    assert workspace.operations == ["inspect"] and again["changed"] is False and again["plugins"][0]["action"] == "none"
+
+
+def test_nothing_is_changed_where_one_plugin_cannot_be_rolled_back(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    for check in (True, False):
+        with pytest.raises(AnsibleActionFail, match="^plugin other has no previous version in .*: install the version you want; nothing was changed$"):
+            workspace.run(check=check, plugins=[{"name": "ecc", "state": "rolled_back"}, {"name": "other", "state": "rolled_back"}])
+    assert (workspace.plugins / "ecc").exists()
+
+
+def test_a_rollback_that_died_is_finished_by_the_next_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin_slot.Slot, "_keep_old", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            workspace.run(name="ecc", state="rolled_back")
+    result = workspace.run(name="ecc", state="rolled_back")
+    assert result["recovered"] == ["finished an interrupted change of plugin 'ecc'"] and result["plugins"][0]["action"] == "none"
 
 
 def test_every_kind_of_drift_is_found_and_repaired(workspace: Workspace) -> None:
@@ -473,7 +509,7 @@ def test_a_change_that_did_not_arrive_is_an_error(workspace: Workspace) -> None:
         return answer
 
     workspace.answer = lie
-    with pytest.raises(AnsibleActionFail, match="plugin ecc is not what was sent"):
+    with pytest.raises(AnsibleActionFail, match="plugin ecc is not what it should be"):
         workspace.run(name="ecc", source="./ecc")
 
 

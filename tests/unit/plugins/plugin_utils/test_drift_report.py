@@ -4,6 +4,7 @@
 """What a person sees: the diff per file within its limits, and the result."""
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.plugin_plan 
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.prepared_plugin import describe_tree, prepare
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.run_cache import RunCache
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.sources import DirectorySource
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Application, Applied, Inspection, Observed, Placements
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Application, Applied, Inspection, Observed, Placements, Previous
 
 TARGET = Target("/configs", "/configs", "claude-code", (1000, 1000), 60, 1000)
 NO_PLACEMENTS = Placements()
@@ -38,13 +39,14 @@ def _plan(tmp_path: Path, old: dict[str, bytes] | None, placements: Placements =
     return plugin_plan.plan_plugin(WANTED, prepared, observed, TARGET)
 
 
-def _texts(report: DiffReport) -> dict[tuple[str, str], str | None]:
-    return {(plugin, path): None if b"\0" in OLD[path] else OLD[path].decode() for plugin, path in report.wanted_texts()}
+def _texts(report: DiffReport) -> dict[tuple[str, str, bool], str | None]:
+    files = {False: OLD, True: NEW}
+    return {key: None if b"\0" in files[key[2]][key[1]] else files[key[2]][key[1]].decode() for key in report.wanted_texts()}
 
 
 def test_text_files_as_texts_others_by_their_digest(tmp_path: Path) -> None:
     report = DiffReport([_plan(tmp_path, OLD)], 100)
-    assert set(report.wanted_texts()) == {("ecc", "changed.md"), ("ecc", "gone.md"), ("ecc", "binary")}
+    assert set(report.wanted_texts()) == {("ecc", "changed.md", False), ("ecc", "gone.md", False), ("ecc", "binary", False)}
     diffs = {diff["after_header"]: (diff["before"], diff["after"]) for diff in report.render(_texts(report))}
     assert set(diffs) == {f"plugins/ecc/{name}" for name in ("added.md", "big.md", "binary", "changed.md", "gone.md (absent)")}
     assert diffs["plugins/ecc/changed.md"] == ("old\n", "new\n")
@@ -55,6 +57,17 @@ def test_text_files_as_texts_others_by_their_digest(tmp_path: Path) -> None:
         assert hashlib.sha256(OLD[name]).hexdigest() in before and hashlib.sha256(NEW[name]).hexdigest() in after
 
 
+def test_a_rollback_is_shown_with_texts_from_the_workspace_alone(tmp_path: Path) -> None:
+    upgrade = _plan(tmp_path, OLD)
+    assert upgrade.prepared is not None
+    previous = Previous(upgrade.prepared.digest, upgrade.prepared.entries, "plugins/ecc", "0.9", False, None)
+    wanted = dataclasses.replace(WANTED, state="rolled_back")
+    plan = plugin_plan.plan_plugin(wanted, None, dataclasses.replace(upgrade.observed, previous=previous), TARGET)
+    report = DiffReport([plan], 100)
+    assert ("ecc", "added.md", True) in report.wanted_texts() and ("ecc", "gone.md", True) not in report.wanted_texts()
+    assert report.render(_texts(report)) == DiffReport([upgrade], 100).render(_texts(DiffReport([upgrade], 100)))
+
+
 def test_a_file_that_vanished_meanwhile_is_described(tmp_path: Path) -> None:
     report = DiffReport([_plan(tmp_path, OLD)], 100)
     diff = next(diff for diff in report.render({}) if diff["after_header"].endswith("changed.md"))
@@ -63,7 +76,7 @@ def test_a_file_that_vanished_meanwhile_is_described(tmp_path: Path) -> None:
 
 def test_an_empty_file_that_is_too_much_is_described(tmp_path: Path) -> None:
     report = DiffReport([_plan(tmp_path, {**NEW, "empty": b""})], 1000)
-    [diff] = report.render({("ecc", "empty"): ""})
+    [diff] = report.render({("ecc", "empty", False): ""})
     assert diff["after_header"] == "plugins/ecc/empty (absent)"
     assert diff["before"].startswith("(not shown) file of 0 bytes") and diff["after"] == ""
 

@@ -4,17 +4,18 @@
 """What is wanted, where it goes, and what is to be done."""
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.plugin_tree import Entries, entry, tree_digest
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import plugin_plan
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.prepared_plugin import PreparedPlugin
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Observed, Placements
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_answer import Observed, Placements, Previous
 
 SINGLE: dict[str, Any] = {
     "name": None, "source": None, "state": "present", "allow_unpinned": False, "allow_unsigned": False,
@@ -102,7 +103,59 @@ def _observed(entries: Entries | None, receipt_digest: str | None = None, wrong_
 
 def _plan(prepared: PreparedPlugin | None, observed: Observed) -> PluginPlan:
     state = "present" if prepared else "absent"
-    return plugin_plan.plan_plugin(WantedPlugin("ecc", state, None, False, False, None, None, None, False, False), prepared, observed, TARGET)
+    return plugin_plan.plan_plugin(_wanted("ecc", state), prepared, observed, TARGET)
+
+
+def _wanted(name: str, state: str) -> WantedPlugin:
+    return WantedPlugin(name, state, None, False, False, None, None, None, False, False)
+
+
+def _previous(entries: Entries | None, rolled_back: bool = False, problem: str | None = None) -> Previous:
+    return Previous(tree_digest(entries) if entries else None, entries, "plugins/ecc", "0.9", rolled_back, problem)
+
+
+def _roll_back(observed: Observed, previous: Previous, **more: Any) -> PluginPlan:
+    return plugin_plan.plan_plugin(_wanted("ecc", "rolled_back"), None, dataclasses.replace(observed, previous=previous, **more), TARGET)
+
+
+def test_rollbacks() -> None:
+    old, new = _entries(a=FILE), _entries(a=FILE, b=FILE)
+    after_upgrade = _roll_back(_observed(new), _previous(old))
+    assert (after_upgrade.action, after_upgrade.digest, after_upgrade.version) == ("rolled_back", tree_digest(old), "0.9")
+    assert [(drift["kind"], drift["path"]) for drift in after_upgrade.drift] == [("extra", "b")]
+    after_removal = _roll_back(_observed(None), _previous(old))
+    assert (after_removal.action, after_removal.digest, after_removal.drift[0]["kind"]) == ("rolled_back", tree_digest(old), "missing")
+    after_install = _roll_back(_observed(new), _previous(None))
+    assert (after_install.action, after_install.digest, after_install.drift[0]["kind"]) == ("rolled_back", None, "extra")
+    deleted_since = _roll_back(_observed(None), _previous(None), has_remains=True)
+    assert (deleted_since.action, deleted_since.digest) == ("rolled_back", None)
+    for observed, previous in (
+        (_observed(old), _previous(old)), (_observed(None), _previous(None)), (_observed(old), _previous(None, rolled_back=True)),
+        (_observed(new), _previous(None, problem="gone")),
+    ):
+        plan = _roll_back(observed, previous)
+        assert (plan.action, plan.digest, plan.drift) == ("none", observed.digest, ())
+    assert _roll_back(_observed(new), _previous(None, problem="gone")).problem == "gone"
+    assert _roll_back(_observed(old, wrong_owner=("a",)), _previous(old)).action == "rolled_back"
+
+
+def test_what_was_changed_since_a_rollback_is_said() -> None:
+    observed = dataclasses.replace(_observed(_entries(a=FILE)), receipt={"state": "present", "digest": "sha256:1"})
+    plan = _roll_back(observed, _previous(None, rolled_back=True))
+    assert (plan.action, [drift["kind"] for drift in plan.drift]) == ("none", ["modified"])
+
+
+def test_a_workspace_that_does_not_say_what_was_before_is_an_error() -> None:
+    with pytest.raises(WorkspaceError, match="did not say what plugin ecc was before"):
+        plugin_plan.plan_plugin(_wanted("ecc", "rolled_back"), None, _observed(None), TARGET)
+
+
+def test_remains_of_a_deleted_plugin_are_drift_and_are_removed() -> None:
+    observed = dataclasses.replace(_observed(None), has_remains=True, placements=Placements(("skills/a", "CLAUDE.md: rule b.md")))
+    plan = _plan(None, observed)
+    assert plan.action == "removed"
+    assert [(drift["kind"], drift["path"]) for drift in plan.drift] == [("placement", "skills/a"), ("placement", "CLAUDE.md: rule b.md")]
+    assert [drift["kind"] for drift in _plan(None, dataclasses.replace(observed, placements=Placements())).drift] == ["extra"]
 
 
 def test_actions(tmp_path: Path) -> None:
@@ -141,9 +194,10 @@ def test_requests(tmp_path: Path) -> None:
     wanted = _entries(a=FILE)
     plan = _plan(_prepared(tmp_path, wanted), _observed(None))
     common = {"version": 1, "config_dir": "/configs", "runtime_config_dir": "/configs", "owner": [1000, 1000], "lock_timeout": 60, "max_plugin_bytes": 1000}
-    assert plugin_plan.inspect_request(TARGET, {"ecc": "sha256:1", "old": None}, False) == common | {
+    asked = [_wanted("ecc", "present"), _wanted("old", "absent"), _wanted("bad", "rolled_back")]
+    assert plugin_plan.inspect_request(TARGET, asked, {"ecc": "sha256:1"}, False) == common | {
         "operation": "inspect", "exclusive": False,
-        "plugins": [{"name": "ecc", "state": "present", "digest": "sha256:1"}, {"name": "old", "state": "absent"}],
+        "plugins": [{"name": "ecc", "state": "present", "digest": "sha256:1"}, {"name": "old", "state": "absent"}, {"name": "bad", "state": "rolled_back"}],
     }
     assert plugin_plan.apply_request(TARGET, [plan], "/tmp/shipment.tar", {"user": "ops"}) == common | {
         "operation": "apply", "shipment": "/tmp/shipment.tar", "job": {"user": "ops"},
@@ -151,6 +205,6 @@ def test_requests(tmp_path: Path) -> None:
             {"name": "ecc", "state": "present", "digest": tree_digest(wanted), "observed_digest": None, "source": "plugins/ecc", "plugin_version": "1.0.0"}
         ],
     }
-    assert plugin_plan.read_request(TARGET, [("ecc", "a")], 10) == common | {
-        "operation": "read", "files": [{"plugin": "ecc", "path": "a"}], "max_bytes": 10
+    assert plugin_plan.read_request(TARGET, [("ecc", "a", True)], 10) == common | {
+        "operation": "read", "files": [{"plugin": "ecc", "path": "a", "previous": True}], "max_bytes": 10
     }

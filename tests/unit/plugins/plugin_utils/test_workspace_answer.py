@@ -13,7 +13,8 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_an
 
 ENTRY = {"type": "file", "mode": 0o644, "size": 1, "sha256": "0" * 64, "target": ""}
 OBSERVED: dict[str, Any] = {
-    "exists": True, "digest": "sha256:" + "0" * 64, "wrong_owner": [], "entries": {"a": ENTRY}, "receipt": {"digest": "sha256:1"},
+    "exists": True, "digest": "sha256:" + "0" * 64, "wrong_owner": [], "entries": {"a": ENTRY}, "receipt": {"digest": "sha256:1"}, "has_remains": False,
+    "previous": {"digest": "sha256:2", "entries": {"a": ENTRY}, "source": None, "plugin_version": "1", "rolled_back": False, "problem": None},
     "placements": {"removed": ["skills/a"], "kept": [{"path": "b", "reason": "changed"}]},
 }
 INSPECTION: dict[str, Any] = {
@@ -43,8 +44,8 @@ def test_a_good_application() -> None:
 
 
 def test_texts() -> None:
-    answer = {"files": [{"plugin": "ecc", "path": "a", "text": "x"}, {"plugin": "ecc", "path": "b", "text": None}]}
-    assert parse_texts(answer) == {("ecc", "a"): "x", ("ecc", "b"): None}
+    answer = {"files": [{"plugin": "ecc", "path": "a", "text": "x"}, {"plugin": "ecc", "path": "b", "previous": True, "text": None}]}
+    assert parse_texts(answer) == {("ecc", "a", False): "x", ("ecc", "b", True): None}
 
 
 def _changed(data: dict[str, Any], path: str, value: object) -> dict[str, Any]:
@@ -69,6 +70,8 @@ def _changed(data: dict[str, Any], path: str, value: object) -> dict[str, Any]:
         ("plugins/ecc/entries/a/mode", True), ("plugins/ecc/entries/a/size", None), ("plugins/ecc/entries/a/sha256", None),
         ("plugins/ecc/entries/a/target", KeyError), ("plugins/ecc/receipt", "x"), ("plugins/ecc/placements", []), ("plugins/ecc/placements/removed", {}),
         ("plugins/ecc/placements/kept", ["a"]), ("plugins/ecc/placements/kept", [{"path": "a"}]), ("unmanaged", None), ("unmanaged", [None]),
+        ("plugins/ecc/has_remains", None), ("plugins/ecc/previous", []), ("plugins/ecc/previous/digest", None), ("plugins/ecc/previous/entries", None),
+        ("plugins/ecc/previous/rolled_back", KeyError), ("plugins/ecc/previous/problem", 1), ("plugins/ecc/previous/source", {}),
         ("restart_pending", {"ecc": "1"}), ("interrupted", "no"), ("interrupted", KeyError),
     ],
 )

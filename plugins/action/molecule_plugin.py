@@ -21,7 +21,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.errors import WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
-from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, task_data, workspace_answer
+from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, secret_scan, task_data, workspace_answer
 from ..plugin_utils.allowlist import Allowlist
 from ..plugin_utils.drift_report import DiffReport, result_of
 from ..plugin_utils.local_files import find_elsewhere
@@ -36,6 +36,10 @@ from ..plugin_utils.workspace_answer import Application, Inspection
 
 _MODULE = "molecule_ai.workspace.molecule_plugin"
 _SHIPMENT = "shipment.tar"
+_NO_SCANNER = (
+    "plugins are not looked through for secrets, because the Python package detect-secrets is not installed on the controller: install it, or set "
+    "secret_scan to none"
+)
 _FULL = "no space left on device"
 _TARGET_VARIABLES = ("workspace_config_dir", "workspace_runtime_config_dir", "workspace_runtime")
 
@@ -121,7 +125,8 @@ class ActionModule(ActionBase):
         sources = [(plugin, parse_source(plugin.source or "", unsigned if plugin.allow_unsigned else settings, plugin.allow_unpinned)) for plugin in present]
         prepared = {}
         for plugin, source in sources:
-            result = prepare(source, plugin.include_repository_files, limits, self._cache)
+            result = prepare(source, plugin.include_repository_files, limits, self._cache, scan=options["secret_scan"] in ("warn", "fail"))
+            self._tell_secrets(result, options["secret_scan"])
             self._warnings += [*result.warnings, *result.warnings_for(plugin.name)]
             result.require_pins(plugin.name, plugin.digest, plugin.sha256, plugin.commit)
             if not plugin.any_runtime:
@@ -129,10 +134,19 @@ class ActionModule(ActionBase):
             prepared[plugin.name] = result
         return prepared
 
+    def _tell_secrets(self, plugin: PreparedPlugin, mode: str) -> None:
+        """Warn of, or fail for, what seems to be a secret in a plugin."""
+        if mode == "fail":
+            secret_scan.require_none(plugin.secret_scan, plugin.source)
+        elif plugin.secret_scan is not None:
+            self._warnings += plugin.secret_scan.warnings(plugin.source)
+        elif mode == "warn" and _NO_SCANNER not in self._warnings:
+            self._warnings.append(_NO_SCANNER)
+
     def _allowlists(self, options: Mapping[str, Any]) -> list[Allowlist]:
         """Return the lists that a plugin has to be on."""
         lists = [allowlist.from_names(options["allowlist"])]
-        if options["allowlist_file"]:
+        if options["allowlist_file"] is not None:
             lists.append(allowlist.from_file(Path(self._find(options["allowlist_file"], "allowlist_file"))))
         if options["allowlist_from_platform"]:
             lists.append(allowlist.from_platform(PlatformOptions.from_parameters(options), self._cache))

@@ -49,6 +49,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
     allowlist_from_platform={"type": "bool", "default": False},
     github_url={"type": "str", "default": "https://github.com"},
     source_timeout={"type": "int", "default": 120},
+    secret_scan={"type": "str", "choices": ["warn", "fail", "none"], "default": "warn", "no_log": False},
     max_drift={"type": "int", "default": 100},
 )
 

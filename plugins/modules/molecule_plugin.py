@@ -238,6 +238,15 @@ options:
     description: How many seconds fetching one source may take.
     type: int
     default: 120
+  secret_scan:
+    description:
+      - What to do about what seems to be a secret in a plugin's text files (private keys, AWS access keys, tokens in well-known formats). Every agent that gets
+        the plugin could read it.
+      - V(warn) warns with file, line and kind, never with the text itself. V(fail) refuses the plugin, also if it cannot be looked through as a whole.
+      - A line that is none is marked by a comment with C(pragma: allowlist secret) in it.
+    type: str
+    choices: [warn, fail, none]
+    default: warn
   max_drift:
     description: How many differences of each plugin are listed in RV(drift), at least one. RV(plugins[].drift_count) always counts all of them.
     type: int
@@ -257,6 +266,7 @@ notes:
 extends_documentation_fragment:
   - molecule_ai.workspace.platform
 requirements:
+  - detect-secrets (Python package) on the controller, to look for secrets in plugins
   - git on the controller, for sources that are git repositories (2.34 or newer with O(allowed_signers))
   - ssh-keygen of OpenSSH 8.2 or newer on the controller, with O(allowed_signers)
 seealso:
@@ -367,6 +377,28 @@ plugins:
       returned: success
       type: str
       sample: releases@example.com (ED25519 SHA256:UqPpVBLE0p3fM8ZXSv5Ie4DZTzBPbVeSwZRVFMzDBpg)
+    possible_secrets:
+      description:
+        - What seems to be a secret in the source, at most 100 places. Null when it was not looked through, see O(secret_scan).
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        path:
+          description: The file, relative to the plugin's directory.
+          returned: success
+          type: str
+          sample: skills/deploy/SKILL.md
+        line:
+          description: The line in it.
+          returned: success
+          type: int
+          sample: 12
+        kind:
+          description: What it seems to be.
+          returned: success
+          type: str
+          sample: AWS Access Key
     source:
       description: The source, without any credentials. For V(rolled_back) the one that the restored version came from, as far as that is known.
       returned: success

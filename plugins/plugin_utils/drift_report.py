@@ -82,6 +82,7 @@ def plugin_results(plans: Sequence[PluginPlan], application: Application | None)
                 "revision": plan.prepared.revision if plan.prepared is not None else None,
                 "signed_by": plan.prepared.signed_by if plan.prepared is not None else None,
                 "source": plan.source,
+                "possible_secrets": list(plan.prepared.secret_scan.found) if plan.prepared is not None and plan.prepared.secret_scan is not None else None,
                 "removed_placements": [printable(placement) for placement in placements.removed],
                 "kept": [{field: printable(text) for field, text in kept.items()} for kept in placements.kept],
                 "drift_count": len(plan.drift),

@@ -4,6 +4,7 @@
 """From a source to a verified plugin that can be sent: fetched, checked and packed once per run."""
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,8 +16,9 @@ from typing import Callable
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_tree import Entries, Limits, is_never_shipped, normalise, scan, tree_digest
 from ..module_utils.printable import printable
-from . import bundle, manifest
+from . import bundle, manifest, secret_scan
 from .run_cache import RunCache, cache_key
+from .secret_scan import SecretScan
 from .sources import Source
 
 # What people keep in a repository's root for the repository's sake; below the root such a name is the plugin's own content.
@@ -37,7 +39,8 @@ class PreparedPlugin:
     """A verified plugin on the controller: ``bundle`` holds the files, ``entries`` describes them with normalised modes.
 
     ``source`` is where it came from, as it may be shown. ``runtimes`` empty: made for every runtime. ``revision`` is the git commit it was read from, if any,
-    ``signed_by`` the allowed signer whose signature was verified, if one had to be.
+    ``signed_by`` the allowed signer whose signature was verified, if one had to be,
+    ``secret_scan`` what seems to be a secret in it (``None``: nobody looked).
     """
 
     source: str
@@ -49,6 +52,7 @@ class PreparedPlugin:
     plugin_yaml_sha256: str
     revision: str | None
     signed_by: str | None
+    secret_scan: SecretScan | None
     warnings: tuple[str, ...]
 
     @property
@@ -82,20 +86,24 @@ class PreparedPlugin:
             )
 
 
-def prepare(source: Source, include_repository_files: bool, limits: Limits, cache: RunCache) -> PreparedPlugin:
+def prepare(source: Source, include_repository_files: bool, limits: Limits, cache: RunCache, scan: bool = True) -> PreparedPlugin:
     """Return the plugin that ``source`` yields; in a run, equal sources are prepared once.
+
+    ``scan``: look for secrets as well.
 
     Everything about the files is verified here; what depends on the workspace (its runtime) or on the task (pins, allowlist) is not.
     Raises ``WorkspaceError``.
     """
     signers = source.signers.fingerprint if source.signers is not None else None
     fields = {"kind": source.NAME, **source.cache_fields(), "repository_files": include_repository_files, "limits": list(limits), "signers": signers}
+    fields["scan"] = scan
     key = cache_key("plugin", fields)
     try:
-        directory = cache.once(key, _maker(source, include_repository_files, limits))
+        directory = cache.once(key, _maker(source, include_repository_files, limits, scan))
     except OSError as error:
         raise WorkspaceError(f"{source.shown} cannot be prepared on the controller: {error}") from error
     description = json.loads((directory / _DESCRIPTION).read_text(encoding="utf-8"))
+    scanned = description["secret_scan"]
     return PreparedPlugin(
         source=source.shown,
         directory=directory,
@@ -106,6 +114,7 @@ def prepare(source: Source, include_repository_files: bool, limits: Limits, cach
         plugin_yaml_sha256=description["plugin_yaml_sha256"],
         revision=description["revision"],
         signed_by=description["signed_by"],
+        secret_scan=SecretScan(tuple(scanned["found"]), tuple(scanned["skipped"])) if scanned is not None else None,
         warnings=tuple(description["warnings"]),
     )
 
@@ -134,7 +143,7 @@ def without_repository_files(entries: Entries) -> Entries:
     return {path: entry for path, entry in entries.items() if path.split("/", 1)[0] not in REPOSITORY_FILES}
 
 
-def _maker(source: Source, include_repository_files: bool, limits: Limits) -> Callable[[Path], None]:
+def _maker(source: Source, include_repository_files: bool, limits: Limits, scan: bool) -> Callable[[Path], None]:
     def make(directory: Path) -> None:
         workspace = directory / "source"
         workspace.mkdir()
@@ -147,6 +156,7 @@ def _maker(source: Source, include_repository_files: bool, limits: Limits) -> Ca
         digest = tree_digest(shipped)
         signed_by = source.signed_by(tree, digest, directory)
         bundle.write_bundle(tree.root, shipped, directory / _BUNDLE, source.shown)
+        scanned = secret_scan.scan_bundle(directory / _BUNDLE) if scan else None
         description = {
             "digest": digest,
             "declared_name": declared.name,
@@ -155,6 +165,7 @@ def _maker(source: Source, include_repository_files: bool, limits: Limits) -> Ca
             "plugin_yaml_sha256": entries[manifest.PLUGIN_YAML]["sha256"],
             "revision": tree.revision,
             "signed_by": signed_by,
+            "secret_scan": dataclasses.asdict(scanned) if scanned is not None else None,
             "warnings": tree.warnings,
         }
         (directory / _ENTRIES).write_text(json.dumps(shipped), encoding="utf-8")

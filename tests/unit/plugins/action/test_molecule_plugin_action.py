@@ -426,6 +426,31 @@ def test_only_signed_sources_where_signers_are_given(workspace: Workspace) -> No
         workspace.run(name="ecc", source="./ecc", allowed_signers="nobody")
 
 
+def test_a_plugin_with_a_secret_in_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "AKIA" + "QWERTYUIOPASDFGH"
+    plugin(workspace.directory / "leaky", **{"rules/a.md": f"use {secret}\n"})
+    result = workspace.run(check=True, name="leaky", source="./leaky")
+    assert result["plugins"][0]["possible_secrets"] == [{"path": "rules/a.md", "line": 1, "kind": "AWS Access Key"}]
+    assert [warning for warning in result["warnings"] if "rules/a.md line 1 (AWS Access Key)" in warning]
+    assert secret not in str(result)
+    with pytest.raises(AnsibleActionFail, match="seems to contain secrets") as caught:
+        workspace.run(name="leaky", source="./leaky", secret_scan="fail")
+    assert secret not in str(caught.value)
+    assert workspace.operations == []
+    result = workspace.run(check=True, name="leaky", source="./leaky", secret_scan="none")
+    assert (result["plugins"][0]["possible_secrets"], "warnings" in result) == (None, False)
+
+    monkeypatch.setattr("ansible_collections.molecule_ai.workspace.plugins.plugin_utils.secret_scan.scan_bundle", lambda _bundle: None)
+    shutil.rmtree(C.DEFAULT_LOCAL_TMP)  # the next run
+    assert "detect-secrets is not installed" in workspace.run(check=True, name="leaky", source="./leaky")["warnings"][0]
+
+
+def test_an_empty_allowlist_file_allows_nothing(workspace: Workspace) -> None:
+    with pytest.raises(AnsibleActionFail, match="allowlist"):
+        workspace.run(name="ecc", source="./ecc", allowlist_file="")
+    assert workspace.operations == []
+
+
 def test_a_current_directory_of_everybody_is_not_looked_into(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     everybodys = workspace.directory / "everybodys"
     plugin(everybodys / "here" / "mine")

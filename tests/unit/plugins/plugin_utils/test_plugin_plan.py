@@ -93,7 +93,7 @@ def _entries(**files: str) -> Entries:
 
 def _prepared(directory: Path, entries: Entries) -> PreparedPlugin:
     (directory / "entries.json").write_text(json.dumps(entries), encoding="utf-8")
-    return PreparedPlugin("plugins/ecc", directory, tree_digest(entries), "ecc", "1.0.0", (), FILE, None, None, ())
+    return PreparedPlugin("plugins/ecc", directory, tree_digest(entries), "ecc", "1.0.0", (), FILE, None, None, None, ())
 
 
 def _observed(entries: Entries | None, receipt_digest: str | None = None, wrong_owner: tuple[str, ...] = ()) -> Observed:

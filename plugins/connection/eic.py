@@ -152,8 +152,8 @@ options:
       - Private directory for what the processes of one user have to know of each other. These are the tunnels that are open, the connections in use, and
         the addresses and endpoints that were looked up.
       - It has to be on a file system with working locks, and the same for all plays that share O(tunnel_budget).
+      - Without it, C(eic) below E(ANSIBLE_HOME), which is C(~/.ansible) unless it is set.
     type: path
-    default: ~/.ansible/eic
     vars:
       - name: ansible_eic_state_directory
   ec2_endpoint_url:
@@ -188,8 +188,8 @@ options:
     description:
       - File of the host keys that were seen, one line per instance id.
       - Instance ids are never used again, private addresses are. So a re-created instance needs nothing from you.
+      - Without it, C(eic_known_hosts) below E(ANSIBLE_HOME), which is C(~/.ansible) unless it is set.
     type: path
-    default: ~/.ansible/eic_known_hosts
     vars:
       - name: ansible_eic_known_hosts_file
   host_key_policy:
@@ -283,13 +283,27 @@ from ansible.utils.display import Display
 from ansible.utils.path import makedirs_safe, unfrackpath
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.names import INSTANCE_ID
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import aws_session, eic_errors, eic_master, eic_session, eic_ticket, eic_use
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import (
+    aws_session,
+    eic_errors,
+    eic_identity,
+    eic_master,
+    eic_session,
+    eic_ticket,
+    eic_use,
+)
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target
 
 display = Display()
 
 # core's own meaning of these would repeat a started command, and ask for a password that nobody has
 _FIXED_OPTIONS: dict[str, object] = {"reconnection_retries": 0, "password": None}
+# a template in an option's default sees the host's variables, not ANSIBLE_HOME
+_DEFAULTS_BELOW_HOME: dict[str, t.Callable[[str], str]] = {
+    "control_path_dir": eic_identity.default_control_directory,
+    "state_directory": lambda home: os.path.join(home, "eic"),
+    "known_hosts_file": lambda home: os.path.join(home, "eic_known_hosts"),
+}
 _NO_CONTROL_PERSIST = re.compile(rb"(?i)^(-o)?\s*ControlPersist[\s=]+(no|false)\s*$")
 _CONNECTION_LOST = 255
 _EXTRA_TUNNEL_WAIT = 2.0
@@ -335,7 +349,10 @@ class Connection(SshConnection):  # type: ignore[misc]
 
     def get_option(self, option: str, hostvars: dict[str, t.Any] | None = None) -> t.Any:
         """core's, but for the options whose meaning in core does not fit here."""
-        return _FIXED_OPTIONS[option] if option in _FIXED_OPTIONS else super().get_option(option, hostvars)
+        if option in _FIXED_OPTIONS:
+            return _FIXED_OPTIONS[option]
+        value = super().get_option(option, hostvars)
+        return _DEFAULTS_BELOW_HOME[option](C.ANSIBLE_HOME) if value is None and option in _DEFAULTS_BELOW_HOME else value
 
     def _settings(self) -> eic_session.Settings:
         """The options as they are set now; core sets them after the constructor, and anew for each item of a loop."""

@@ -30,6 +30,12 @@ def _options() -> dict[str, t.Any]:
     options: dict[str, t.Any] = _without_release_notes(yaml.safe_load(ssh.DOCUMENTATION)["options"])
     for name, default in _DEFAULTS.items():
         options[name]["default"] = default
+    # core's default is below ~/.ansible even if ANSIBLE_HOME is elsewhere
+    options["control_path_dir"].pop("default")
+    options["control_path_dir"]["description"] = [
+        "Directory for the sockets of shared connections. It must be private, and its path short enough for sockets.",
+        "Without it, C(cp) below E(ANSIBLE_HOME), or C(~/.ansible/cp) if the former is too long.",
+    ]
     options["pipelining"].setdefault("type", "boolean")
     options["pipelining"].setdefault("description", "Run modules without copying them to the instance first: one SSH execution per task instead of several.")
     return options

@@ -16,6 +16,9 @@ import typing as t
 
 from ..module_utils.errors import InvalidInputError
 
+CONTROL_PREFIX = "eic-"
+"""What the names of our sockets begin with, and of the files beside them."""
+
 _KEY_DIRECTORY = "eic-key"
 _KEY_NAME = "id_ed25519"
 # core names the private directory of a run by the process id and eight random characters
@@ -138,16 +141,25 @@ def _started_at(process: int) -> str:
         return ""
 
 
+def default_control_directory(home: str) -> str:
+    """The directory of sockets below ANSIBLE_HOME, or below the user's own one where the path would be too long for a socket."""
+    directory = os.path.join(home, "cp")
+    return directory if len(os.fsencode(_control_path(os.path.expanduser(directory), ""))) <= _LONGEST_CONTROL_PATH else "~/.ansible/cp"
+
+
 def control_path(directory: str, identity: t.Sequence[object]) -> str:
     """The ControlPath of a shared connection: a hash over everything that makes two connections different ones.
 
     core hashes host, port and user only, and then two instances with one private address share a socket. Raises :class:`InvalidInputError`.
     """
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
-    path = os.path.join(directory, f"eic-{digest[:20]}")
+    path = _control_path(directory, json.dumps(identity, sort_keys=True, default=str))
     if len(os.fsencode(path)) > _LONGEST_CONTROL_PATH:
         raise InvalidInputError(f"the ControlPath directory {directory!r} is too long for a socket; set ansible_control_path_dir to a shorter path")
     return path
+
+
+def _control_path(directory: str, identity: str) -> str:
+    return os.path.join(directory, f"{CONTROL_PREFIX}{hashlib.sha256(identity.encode()).hexdigest()[:20]}")
 
 
 def quoted_path(path: str) -> str:

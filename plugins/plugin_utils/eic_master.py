@@ -10,12 +10,16 @@ import os
 import random
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
 import typing as t
 
 from . import eic_identity
+
+_FORGET_AFTER = 600.0
+"""Seconds after which nobody comes for a report or finishes to bind a socket any more."""
 
 
 class LockTimeout(Exception):
@@ -80,6 +84,33 @@ def serialised(path: str, timeout: float) -> t.Iterator[None]:
             os.close(descriptor)
         if time.monotonic() >= end:
             raise LockTimeout
+
+
+def sweep(directory: str) -> None:
+    """Remove what killed processes have left in the directory of the ControlPaths: locks that nobody holds, and sockets at which nobody listens and reports
+    that nobody has come for, both after some minutes. What is not named as ours is left alone."""
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(directory):
+            if entry.name.startswith(eic_identity.CONTROL_PREFIX):
+                with contextlib.suppress(OSError):
+                    _sweep(entry)
+
+
+def _sweep(entry: os.DirEntry[str]) -> None:
+    status = entry.stat(follow_symlinks=False)
+    old = status.st_mtime < time.time() - _FORGET_AFTER
+    if stat.S_ISSOCK(status.st_mode):
+        if old and not is_alive(entry.path):
+            # under the lock of those that open a connection there: theirs must not be taken for the dead one
+            with contextlib.suppress(LockTimeout), serialised(f"{entry.path}.lock", 0):
+                if identity(entry.path) == (status.st_ino, status.st_mtime_ns) and not is_alive(entry.path):
+                    os.unlink(entry.path)
+    elif entry.name.endswith(".lock"):
+        # to hold it is to remove it
+        with contextlib.suppress(LockTimeout), serialised(entry.path, 0):
+            pass
+    elif old and ".status" in entry.name and stat.S_ISREG(status.st_mode):
+        os.unlink(entry.path)
 
 
 def _locked(descriptor: int, end: float) -> bool:

@@ -343,6 +343,7 @@ def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_pa
 
 
 def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
+    eic_master.sweep(settings.control_directory)
     with ticket(settings, ticket_path) as target:
         context = settings.context(endpoint=target.endpoint_id, address=target.address)
         if not settings.direct:

@@ -79,9 +79,9 @@ class Controller:
         playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks, **keywords}]))
         return self._run("ansible-playbook", str(playbook), *arguments)
 
-    def close(self) -> None:
-        """End the shared connections."""
-        for socket in (self.directory / "cp").glob("eic-*"):
+    def close(self, directory: pathlib.Path | None = None) -> None:
+        """End the shared connections whose sockets lie in ``directory``."""
+        for socket in (directory or self.directory / "cp").glob("eic-*"):
             subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "x"], stderr=subprocess.DEVNULL, check=False)
 
     def _run(self, program: str, *arguments: str) -> Play:
@@ -127,6 +127,21 @@ def test_ten_tasks_are_one_tunnel_one_push_and_no_secret_is_shown(controller: Co
     assert not list((controller.directory / "tmp").glob("*/eic*"))
     assert controller.ansible("-m", "ping").status == 0
     assert controller.service.counters["tunnels"] == 1
+
+
+def test_what_is_kept_lies_below_ansible_home_unless_the_options_say_otherwise(controller: Controller) -> None:
+    home = controller.directory / "home"
+    controller.environment["ANSIBLE_HOME"] = str(home)
+    given = {name: controller.variables.pop(name) for name in ("ansible_control_path_dir", "ansible_eic_state_directory", "ansible_eic_known_hosts_file")}
+    try:
+        assert controller.ansible("-m", "ping").status == 0
+        assert len(list((home / "cp").iterdir())) == 1
+        assert (home / "eic" / "connections").is_dir() and INSTANCE in (home / "eic_known_hosts").read_text()
+    finally:
+        controller.close(home / "cp")
+    controller.environment["ANSIBLE_SSH_CONTROL_PATH_DIR"] = given["ansible_control_path_dir"]
+    assert controller.ansible("-m", "ping").status == 0
+    assert len(list((controller.directory / "cp").iterdir())) == 1
 
 
 def test_nothing_is_looked_up_when_all_is_given(controller: Controller) -> None:

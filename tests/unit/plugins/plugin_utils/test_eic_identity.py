@@ -47,6 +47,14 @@ def test_a_socket_fits_or_the_directory_is_named() -> None:
         eic_identity.control_path("/" + "d" * 70, ["a"])
 
 
+def test_sockets_lie_below_ansible_home_where_they_fit() -> None:
+    assert eic_identity.default_control_directory("/srv/ansible") == "/srv/ansible/cp"
+    long = "/srv/" + "x" * 60
+    with pytest.raises(InvalidInputError):
+        eic_identity.control_path(f"{long}/cp", [])
+    assert eic_identity.default_control_directory(long) == "~/.ansible/cp"
+
+
 def test_paths_are_quoted_for_ssh() -> None:
     assert eic_identity.quoted_path("/a b/100%") == '"/a b/100%%"'
 

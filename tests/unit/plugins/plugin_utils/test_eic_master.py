@@ -117,3 +117,39 @@ def test_what_hangs_is_ended_with_its_children(tmp_path: pathlib.Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("a child is left")
+
+
+def test_what_killed_processes_left_is_swept_and_what_lives_or_is_not_ours_stays() -> None:
+    with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as living:
+        directory = pathlib.Path(name)
+        for file in ("eic-1.status", "eic-1.status.123", "eic-2.status", "eic-2.lock", "eic-held.lock", "0123456789.status", "eic-3.note"):
+            (directory / file).touch()
+        living.bind(f"{name}/eic-living")
+        living.listen()
+        for file in ("eic-dead", "eic-dead.Q2VyZWFsaXphdGlv", "eic-recent"):
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(f"{name}/{file}")
+                dead.listen()
+        for entry in directory.iterdir():
+            if entry.name not in ("eic-2.status", "eic-2.lock", "eic-recent"):
+                os.utime(entry, (0, 0))
+        with eic_master.serialised(f"{name}/eic-held.lock", 0):
+            eic_master.sweep(name)
+            assert sorted(entry.name for entry in directory.iterdir()) == [
+                "0123456789.status", "eic-2.status", "eic-3.note", "eic-held.lock", "eic-living", "eic-recent",
+            ]
+        assert eic_master.is_alive(f"{name}/eic-living")
+        eic_master.sweep(f"{name}/nothing")
+
+
+def test_a_dead_socket_is_left_to_whoever_opens_a_connection_there() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = f"{name}/eic-dead"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        os.utime(path, (0, 0))
+        with eic_master.serialised(f"{path}.lock", 0):
+            eic_master.sweep(name)
+            assert os.path.exists(path)
+        eic_master.sweep(name)
+        assert os.listdir(name) == []

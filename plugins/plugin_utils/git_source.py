@@ -23,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_tree import is_never_shipped
 from ..module_utils.printable import printable
+from .masking import mask_url_credentials
 from .signatures import Signers, reason_of, refusal, signer_of
 from .source_archive import write_file
 
@@ -326,6 +327,7 @@ class _Repository:
             # git was not given them in the URL, so this is for servers that repeat them; short ones would garble every word.
             if len(secret) >= _SHORTEST_SECRET:
                 reason = reason.replace(secret, "***")
+        reason = mask_url_credentials(reason)
         return reason.partition(": ")[2] if reason.startswith("fatal: ") else reason
 
 

@@ -20,6 +20,7 @@ from ansible.module_utils.urls import open_url
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import WORKSPACE_ID, validate_workspace_id
+from .masking import mask_url_credentials
 
 MAX_ATTEMPTS = 5
 MAX_PAUSE = 60.0
@@ -211,7 +212,7 @@ class Platform:
         return f", {self._harmless(text)!r}" if isinstance(text, str) else ""
 
     def _harmless(self, text: str) -> str:
-        text = text.replace(self._options.token, "********")
+        text = mask_url_credentials(text.replace(self._options.token, "********"))
         return "".join(character if character.isprintable() else " " for character in text)[:_MAX_DETAIL]
 
 

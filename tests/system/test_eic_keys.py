@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import pytest
 import yaml
 from ansible import constants as C
 from ansible_run import Run
+from canaries import watched
 from eic_connections import Controller, Counted, Marker, changed_world
 from lab.api import Lab
 
@@ -163,21 +163,6 @@ def test_credentials_are_resolved_anew_for_each_connection(controller: Controlle
         assert controller.run("true")[0] == 0
 
 
-def _watch(directory: pathlib.Path, canaries: list[bytes], over: threading.Event, seen: list[str]) -> None:
-    """Note each process whose arguments, and each file that others may read whose content has a canary."""
-    while not over.is_set():
-        for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                arguments = process.read_bytes()
-                seen.extend(f"{canary!r} in the arguments {arguments!r}" for canary in canaries if canary in arguments)
-        for path in directory.rglob("*"):
-            with contextlib.suppress(OSError):
-                if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                    content = path.read_bytes()
-                    seen.extend(f"{canary!r} in the file {path}" for canary in canaries if canary in content)
-        over.wait(0.05)
-
-
 def test_no_secret_is_seen_anywhere(controller: Controller, play: Callable[..., Run]) -> None:
     """Arguments of processes, files that others may read, the most verbose output and results: no key, no token, no signed URL."""
     principal = {"access_key": "ASIACANARY0000000001", "secret_key": "canarysecretkey", "session_token": "canarysessiontoken"}
@@ -185,13 +170,10 @@ def test_no_secret_is_seen_anywhere(controller: Controller, play: Callable[..., 
     controller.variables.update(
         ansible_eic_access_key=principal["access_key"], ansible_eic_secret_key=principal["secret_key"], ansible_eic_session_token=principal["session_token"]
     )
-    over, seen = threading.Event(), []
     with changed_world(controller.lab) as world:
         world["more_credentials"] = [principal]
         world.save()
-        watcher = threading.Thread(target=_watch, args=(controller.directory, canaries, over, seen))
-        watcher.start()
-        try:
+        with watched(controller.directory, canaries) as seen:
             tasks = [{"name": "Ping", "ansible.builtin.ping": {}}, {"name": "Copy", "ansible.builtin.copy": {"content": "x", "dest": "/tmp/canary"}}]
             run = play([*tasks, {"name": "Reset", "ansible.builtin.meta": "reset_connection"}, *tasks], verbosity=4)
             for fault in ("deny_tunnel", "deny_push", "target_unreachable"):
@@ -201,9 +183,6 @@ def test_no_secret_is_seen_anywhere(controller: Controller, play: Callable[..., 
                 assert failed.returncode != 0
                 run = Run(run.returncode, run.output + failed.output, [*run.records, *failed.records])
                 controller.lab.clear_faults()
-        finally:
-            over.set()
-            watcher.join()
     assert run.returncode == 0, run.output
     assert seen == []
     shown = (run.output + repr(run.records)).encode()

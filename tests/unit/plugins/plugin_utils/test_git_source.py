@@ -4,17 +4,14 @@
 """Git sources against real repositories: what is a pin, what is fetched, and what git is never told."""
 from __future__ import annotations
 
-import base64
-import http.server
 import os
-import ssl
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import git_https_server
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import git_source
@@ -227,55 +224,10 @@ else:
 @pytest.fixture(name="https_server")
 def fixture_https_server(tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve the repository over HTTPS to ``user`` with the password ``s3cret``; yields host and port."""
-    trustme = pytest.importorskip("trustme")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("GIT_SSL_CAINFO", str(tmp_path / "ca.pem"))
     monkeypatch.setenv("no_proxy", "*")
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the name is http.server's
-            self._answer()
-
-        def do_POST(self) -> None:  # the name is http.server's
-            self._answer()
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-        def _answer(self) -> None:
-            if self.headers.get("Authorization") != "Basic " + base64.b64encode(b"user:s3cret").decode():
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", "Basic realm=x")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            path, _mark, query = self.path.partition("?")
-            environment = {
-                **os.environ, "GIT_PROJECT_ROOT": str(repository.directory.parent), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path, "QUERY_STRING": query,
-                "REQUEST_METHOD": self.command, "CONTENT_TYPE": self.headers.get("Content-Type", ""), "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "REMOTE_USER": "user",
-            }
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            answer = subprocess.run(["git", "http-backend"], input=body, capture_output=True, check=True, env=environment).stdout
-            headers, _separator, content = answer.partition(b"\r\n\r\n")
-            self.send_response(200)
-            for line in headers.decode().split("\r\n"):
-                self.send_header(*line.split(": ", 1))
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join(timeout=10)
+    with git_https_server.serving(repository.directory.parent, "user", "s3cret", tmp_path / "ca.pem") as address:
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(tmp_path / "ca.pem"))
+        yield address
 
 
 def test_credentials_reach_the_server_and_no_command_line(
@@ -296,6 +248,12 @@ def test_wrong_credentials_are_one_sentence_without_them(tmp_path: Path, https_s
         _checkout(tmp_path / "work", f"git+https://user:wr0ng@{https_server}/x/.git#v1.0.0")
     assert "wr0ng" not in str(caught.value) and "\n" not in str(caught.value)
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_proxys_password_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fake_git(tmp_path, "import sys\nif 'init' not in sys.argv:\n    sys.exit('fatal: no route through http://me:pr0xy@proxy.example.com:3128')\n", monkeypatch)
+    with pytest.raises(WorkspaceError, match=r"no route through http://\*\*\*@proxy\.example\.com:3128$"):
+        _checkout(tmp_path / "work", "git+https://git.example.com/x#v1")
 
 
 def _real_git() -> str:

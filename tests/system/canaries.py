@@ -1,0 +1,36 @@
+"""Look for secrets where others could see them while a run goes on."""
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import stat
+import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def watched(directory: pathlib.Path, canaries: list[bytes]) -> Iterator[list[str]]:
+    """Watch during the block; yields the list of what is seen."""
+    over, seen = threading.Event(), []
+    watcher = threading.Thread(target=_watch, args=(directory, canaries, over, seen))
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _watch(directory: pathlib.Path, canaries: list[bytes], over: threading.Event, seen: list[str]) -> None:
+    """Note each process whose arguments, and each file that others may read whose content has a canary."""
+    while not over.is_set():
+        for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                arguments = process.read_bytes()
+                seen.extend(f"{canary!r} in the arguments {arguments!r}" for canary in canaries if canary in arguments)
+        for path in directory.rglob("*"):
+            with contextlib.suppress(OSError):
+                if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                    content = path.read_bytes()
+                    seen.extend(f"{canary!r} in the file {path}" for canary in canaries if canary in content)
+        over.wait(0.05)

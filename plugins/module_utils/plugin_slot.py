@@ -134,8 +134,8 @@ class Slot:
         nothing: dict[str, Any] = {"removed": [], "kept": []}
         intent = self._read_journal()
         if intent is None:
-            # Of a change that is done only trash is left; one that had not begun may have come as far as an empty slot.
-            is_staged = any(name != _TRASH for name in os.listdir(self.fd))
+            # A change that is done has moved all of these to their places; one that had not begun may have come as far as an empty slot.
+            is_staged = any(safe_files.exists(self.fd, name) for name in (_NEW, _INSTALLED, _RECEIPT))
             self.give_up()
             return Settled(Outcome.DISCARDED if is_staged else Outcome.CLEARED, nothing)
         if not self._has_begun(intent):

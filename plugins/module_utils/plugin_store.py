@@ -4,8 +4,8 @@
 """Atomic replacement of plugins on a workspace, any number in one go.
 
 :func:`apply` does, under the workspace's lock: settle what an earlier run left, unpack and verify *all* bundles, check *all* preconditions,
-bring the new trees to the disk, and only then change live, one plugin after the other. ``plugin_slot`` says how one plugin is replaced and how
-an interruption is settled.
+bring the slots and the new trees to the disk, and only then change live, one plugin after the other. ``plugin_slot`` says how one plugin is
+replaced and how an interruption is settled.
 """
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment
             _stage(slots, changes, shipment, settings)
             restored = _stage_previous(directories, slots, changes, settings)
             planned = _plan(directories, slots, changes, settings, restored, results)
-            if any(item.change.digest is not None for item in planned):
+            if planned:
+                # For a removal, too: what is moved into a slot is lost with the slot when that is not on the disk yet.
                 safe_files.sync_file_system(slots.staging_fd)
         except BaseException as error:
             slots.give_up_all()

@@ -165,13 +165,14 @@ def _open_inner(directories: WorkspaceDirectories, name: str) -> int | None:
 
 
 def _create_plugins(config_fd: int, state_fd: int, owner: Owner) -> None:
-    """Make ``plugins`` elsewhere and move it there, so that it never exists with another owner than the agent."""
+    """Make ``plugins`` elsewhere and move it there, so that it never exists with another owner than the agent, not even after a power failure."""
     temporary = "plugins.new"
     safe_files.remove_tree(state_fd, temporary)
     plugins_fd = safe_files.make_subdirectory(state_fd, temporary)
     try:
         os.fchown(plugins_fd, owner[0], owner[1])
         os.fchmod(plugins_fd, 0o755)
+        os.fsync(plugins_fd)
     finally:
         os.close(plugins_fd)
     try:

@@ -119,8 +119,10 @@ class ActionModule(ActionBase):
         )
         unsigned = dataclasses.replace(settings, signers=None)
         present = [plugin for plugin in wanted if plugin.state == "present"]
-        for allowed in self._allowlists(options) if present else []:
-            for plugin in present:
+        # What comes back by a rollback runs as well.
+        staying = [plugin for plugin in wanted if plugin.state != "absent"]
+        for allowed in self._allowlists(options) if staying else []:
+            for plugin in staying:
                 allowed.require(plugin.name)
         sources = [(plugin, parse_source(plugin.source or "", unsigned if plugin.allow_unsigned else settings, plugin.allow_unpinned)) for plugin in present]
         prepared = {}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import stat
 import threading
@@ -10,15 +11,17 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def watched(directory: pathlib.Path, canaries: list[bytes]) -> Iterator[list[str]]:
-    """Watch during the block; yields the list of what is seen."""
+    """Watch during the block; yields the list of what is seen. AssertionError when the watch itself did not last to the end."""
     over, seen = threading.Event(), []
     watcher = threading.Thread(target=_watch, args=(directory, canaries, over, seen))
     watcher.start()
     try:
         yield seen
     finally:
+        lasted = watcher.is_alive()
         over.set()
         watcher.join()
+    assert lasted, "the watch has ended early"
 
 
 def _watch(directory: pathlib.Path, canaries: list[bytes], over: threading.Event, seen: list[str]) -> None:
@@ -28,9 +31,11 @@ def _watch(directory: pathlib.Path, canaries: list[bytes], over: threading.Event
             with contextlib.suppress(OSError):
                 arguments = process.read_bytes()
                 seen.extend(f"{canary!r} in the arguments {arguments!r}" for canary in canaries if canary in arguments)
-        for path in directory.rglob("*"):
-            with contextlib.suppress(OSError):
-                if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                    content = path.read_bytes()
-                    seen.extend(f"{canary!r} in the file {path}" for canary in canaries if canary in content)
+        # Not Path.rglob, which gives up when a directory goes meanwhile.
+        for parent, _directories, names in os.walk(directory):
+            for path in (pathlib.Path(parent, name) for name in names):
+                with contextlib.suppress(OSError):
+                    if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                        content = path.read_bytes()
+                        seen.extend(f"{canary!r} in the file {path}" for canary in canaries if canary in content)
         over.wait(0.05)

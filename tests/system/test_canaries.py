@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +33,28 @@ def fixture_server(plugin_sources: pathlib.Path, tmp_path: pathlib.Path) -> Iter
         subprocess.run(["git", "-C", str(repository), *arguments], check=True)
     with git_https_server.serving(tmp_path / "repositories", "canary", GIT_PASSWORD, tmp_path / "ca.pem") as address:
         yield address
+
+
+def test_the_watch_sees_arguments_and_readable_files_also_while_directories_go(tmp_path: pathlib.Path) -> None:
+    private, readable = tmp_path / "private", tmp_path / "readable"
+    with watched(tmp_path, [b"canary-in-argument", b"canary-in-file"]) as seen:
+        private.touch(0o600)
+        private.write_text("canary-in-file", encoding="utf-8")
+        process = subprocess.Popen(["sh", "-c", "read line", "canary-in-argument"], stdin=subprocess.PIPE)
+        for _number in range(50):
+            (tmp_path / "directory/below").mkdir(parents=True)
+            shutil.rmtree(tmp_path / "directory")
+        deadline = time.monotonic() + 30
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        assert seen and all("in the arguments" in each for each in seen)
+        seen.clear()
+        readable.write_text("canary-in-file", encoding="utf-8")
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert seen and all(each.endswith(f"in the file {readable}") for each in seen)
 
 
 def test_no_secret_leaves_the_run(lab: Lab, ansible: Callable[..., Run], server: str, tmp_path: pathlib.Path, fresh_connections: None, no_faults: None) -> None:

@@ -396,6 +396,8 @@ def test_a_plugin_must_be_on_every_allowlist(workspace: Workspace) -> None:
         workspace.run(name="ecc", source="./ecc", allowlist=["ecc"], allowlist_file="allowed.yml")
     with pytest.raises(AnsibleActionFail, match="both platform_url and platform_token"):
         workspace.run(name="ecc", source="./ecc", allowlist_from_platform=True)
+    with pytest.raises(AnsibleActionFail, match="plugin ecc is not on the allowlist"):
+        workspace.run(name="ecc", state="rolled_back", allowlist=["other"])
     assert workspace.operations == []
     workspace.run(name="ecc", state="absent", allowlist_from_platform=True)  # a removal needs no permission
 

@@ -9,10 +9,9 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
 from ..module_utils.errors import WorkspaceError
 from ..module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE
-from ..plugin_utils import restart, task_data
+from ..plugin_utils import docker_engine, restart, task_data
 
 
 class ActionModule(ActionBase):
@@ -34,16 +33,10 @@ class ActionModule(ActionBase):
 
         try:
             backend = task_data.backend_fact(task_vars, self._templar.template)
-            self._take_engine_from(backend.get("engine") or {})
+            # The engine that the workspace was found on is the one that restarts it, unless the task says something else about an engine.
+            self._task.args = docker_engine.with_engine_of(backend.get("engine"), self._task.args)
             _validation, parameters = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE)
             result.update(restart.run(task_data.plain(parameters), backend, remote, self._task.check_mode))
         except (WorkspaceError, AnsibleActionFail) as error:
             raise task_data.failure(error) from None
         return result
-
-    def _take_engine_from(self, engine: dict[str, t.Any]) -> None:
-        """The engine that the workspace was found on is the one that restarts it, unless the task says something else about an engine."""
-        names = {name for option, specification in ENGINE_ARGUMENT_SPEC.items() for name in (option, *specification.get("aliases", []))}
-        # Half of one engine's options and half of another's would reach neither; the time limit is nobody's.
-        if not names & set(self._task.args) - {"timeout"}:
-            self._task.args = {**engine, **self._task.args}

@@ -273,8 +273,17 @@ ansible_facts:
               returned: always
               type: str
               sample: null
+        stopped:
+          description:
+            - On tier V(none), the workspace's C(container) if there is one that does not run, and its C(config_dir), else V(null). The playbook
+              C(molecule_ai.workspace.rollback) can still reach its plugins.
+          returned: always
+          type: dict
+          sample: null
         engine:
-          description: The options that reach the Docker engine on which the workspace was found, on tier V(docker), else V(null). Never a secret.
+          description:
+            - The options that reach the Docker engine on which the workspace was found, on tier V(docker) or when C(stopped) is set, else V(null).
+              Never a secret.
           returned: always
           type: dict
           sample: null

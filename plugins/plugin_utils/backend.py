@@ -34,6 +34,9 @@ DEFAULT_RUNTIME_CONFIG_DIRS: t.Mapping[str, str] = {"hermes": "/home/ubuntu/.her
 HELD_STATES: t.Mapping[str, str] = {"paused": "unpause it", "restarting": "look at its log, or try again once it runs"}
 """States in which the engine itself says Running, but nothing can be executed in the container: it is the workspace, and it cannot be reached now."""
 
+DOWN_STATES = ("exited", "restarting", "dead")
+"""States in which a container was running and does not stay up."""
+
 DEFAULT_EXTERNAL_RUNTIMES = ("external",)
 DEFAULT_RUNTIME_CONTAINER = "molecule-workspace"
 LOOKUPS = ("docker", "ec2")
@@ -77,7 +80,10 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """The ladder's answer for one workspace; ``lookup`` is "found", "not_found" or "failed", ``reason`` one sentence."""
+    """The ladder's answer for one workspace; ``lookup`` is "found", "not_found" or "failed", ``reason`` one sentence.
+
+    ``stopped_container``: for tier ``none``, the workspace's container, if it is there and down.
+    """
 
     workspace: Workspace
     tier: str
@@ -88,6 +94,7 @@ class Backend:
     instance_id: str | None = None
     private_address: str | None = None
     config_dir: str | None = None
+    stopped_container: str | None = None
 
     @property
     def runtime_config_dir(self) -> str | None:
@@ -114,7 +121,10 @@ class Backend:
             "config_dir": self.config_dir,
             "runtime_config_dir": self.runtime_config_dir,
             "restart": restart,
-            "engine": dict(engine or {}) if self.tier == "docker" else None,
+            "stopped": (
+                {"container": self.stopped_container, "config_dir": self.workspace.config_dir or DEFAULT_CONFIG_DIR} if self.stopped_container else None
+            ),
+            "engine": dict(engine or {}) if self.tier == "docker" or self.stopped_container else None,
             "connection": dict(connection),
             "download_hint": download_hint(self.workspace.workspace_id) if self.tier == "external" else None,
         }
@@ -165,7 +175,14 @@ def wants_ec2(workspace: Workspace, evidence: Evidence, settings: Settings) -> s
 
 def decide(workspace: Workspace, evidence: Evidence, settings: Settings) -> Backend:
     """Climb the ladder for one workspace."""
-    return _before_ec2(workspace, evidence, settings) or _on_ec2(workspace, evidence, settings)
+    found = _before_ec2(workspace, evidence, settings) or _on_ec2(workspace, evidence, settings)
+    return dataclasses.replace(found, stopped_container=_stopped_container(workspace, evidence)) if found.tier == "none" else found
+
+
+def _stopped_container(workspace: Workspace, evidence: Evidence) -> str | None:
+    """The workspace's container that is down, if there is exactly one: it may be made to run again."""
+    down = [name for name in container_names(workspace) if (evidence.containers or {}).get(name) in DOWN_STATES]
+    return down[0] if len(down) == 1 else None
 
 
 def _before_ec2(workspace: Workspace, evidence: Evidence, settings: Settings) -> Backend | None:

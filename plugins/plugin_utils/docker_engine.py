@@ -1,7 +1,7 @@
 # Copyright (c) The molecule_ai.workspace maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Docker engine as the controller sees it: options, one client, and the three calls that the collection makes (list, inspect, restart).
+"""The Docker engine as the controller sees it: options, one client, and the calls that the collection makes.
 
 Options have the names, defaults and environment variables of community.docker, so that nobody learns them twice.
 The SDK is imported only when a client is made: an action plugin is loaded for every task, most of which never talk to an engine.
@@ -12,15 +12,22 @@ import contextlib
 import dataclasses
 import typing as t
 
-from ..module_utils.engine_arguments import DEFAULT_DOCKER_HOST, DEFAULT_TIMEOUT
+from ..module_utils.engine_arguments import DEFAULT_DOCKER_HOST, DEFAULT_TIMEOUT, ENGINE_ARGUMENT_SPEC
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 
 if t.TYPE_CHECKING:
     from docker import APIClient
 
 
+_CONFLICT = 409
+
+
 class EngineError(WorkspaceError):
     """The engine could not be asked, or did not answer the question: nothing is known about the container."""
+
+
+class ContainerExistsError(EngineError):
+    """There is a container of that name already."""
 
 
 class ContainerNotFoundError(EngineError):
@@ -114,6 +121,65 @@ def restart_container(client: APIClient, options: EngineOptions, name: str, stop
     """Restart one container in place; ``stop_timeout`` seconds pass between SIGTERM and SIGKILL. Raises as :func:`inspect_container`."""
     with engine_errors(options, f"restart container {name}", name):
         client.restart(name, timeout=stop_timeout)
+
+
+def inspect_image(client: APIClient, options: EngineOptions, image: str) -> dict[str, t.Any]:
+    """The engine's ``inspect`` JSON of one image; raises :class:`EngineError`."""
+    with engine_errors(options, f"inspect image {image}"):
+        description: dict[str, t.Any] = client.inspect_image(image)
+        return description
+
+
+def run_beside(client: APIClient, options: EngineOptions, name: str, beside: str, image: str, labels: t.Mapping[str, str], lifetime: int) -> None:
+    """Start the container ``name`` from ``image`` with the volumes of the container ``beside``: as root, without network.
+
+    It does nothing for ``lifetime`` seconds, then it is gone. Raises :class:`ContainerExistsError` and
+    :class:`EngineError`; a container that could not be started is removed.
+    """
+    import docker.errors
+
+    with engine_errors(options, f"create container {name}"):
+        host_config = client.create_host_config(volumes_from=[beside], network_mode="none", auto_remove=True, security_opt=["no-new-privileges"])
+        try:
+            client.create_container(
+                image, name=name, entrypoint=["python3", "-c", f"import time; time.sleep({lifetime})"], command=[], user="0:0", working_dir="/",
+                labels=dict(labels), healthcheck={"Test": ["NONE"]}, host_config=host_config,
+            )
+        except docker.errors.APIError as error:
+            if error.status_code == _CONFLICT:
+                raise ContainerExistsError(f"there is a container {name} already on the Docker engine at {options.docker_host}") from error
+            raise
+    try:
+        with engine_errors(options, f"start container {name}", name):
+            client.start(name)
+    except EngineError:
+        with contextlib.suppress(EngineError):
+            remove_container(client, options, name)
+        raise
+
+
+def remove_container(client: APIClient, options: EngineOptions, name: str) -> bool:
+    """Kill and remove a container; return whether there was one. Raises :class:`EngineError`."""
+    import docker.errors
+
+    try:
+        with engine_errors(options, f"remove container {name}", name):
+            try:
+                client.remove_container(name, force=True)
+            except docker.errors.APIError as error:
+                # Its own end has removed it at the same moment.
+                if error.status_code != _CONFLICT:
+                    raise
+    except ContainerNotFoundError:
+        return False
+    return True
+
+
+def with_engine_of(engine: t.Mapping[str, t.Any] | None, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A task's ``arguments`` with the options of the ``engine`` that the workspace was found on, unless they say something about an engine themselves."""
+    names = {name for option, specification in ENGINE_ARGUMENT_SPEC.items() for name in (option, *specification.get("aliases", []))}
+    # Half of one engine's options and half of another's would reach neither; the time limit is nobody's.
+    return dict(arguments) if names & set(arguments) - {"timeout"} else {**(engine or {}), **arguments}
 
 
 @contextlib.contextmanager

@@ -28,8 +28,7 @@ PLATFORM_TIMEOUT = 900
 
 # On a Docker engine we work in the container itself, so one that stays down cannot be mended by another run.
 _OUT_OF_REACH = (
-    "while it is down its plugins cannot be changed from here: if one of them is the reason, remove its directory from the config volume, "
-    "start the container and run again"
+    "if one of its plugins is the reason, run the playbook molecule_ai.workspace.rollback with its name, which also reaches a container that is down"
 )
 _LOOK_UP = "run molecule_ai.workspace.workspace_backend_facts before"
 

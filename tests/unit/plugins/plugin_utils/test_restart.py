@@ -117,7 +117,7 @@ def test_check_mode_predicts_and_restarts_nothing(
 def test_a_container_that_does_not_come_back_stays_pending(workspace: Workspace) -> None:
     workspace.pending = {"ecc": "1"}
     workspace.after = {"StartedAt": "two", "Running": False, "ExitCode": 9}
-    with pytest.raises(WorkspaceError, match="exit code 9.* remove its directory from the config volume, start the container and run again$"):
+    with pytest.raises(WorkspaceError, match="exit code 9.* run the playbook molecule_ai.workspace.rollback with its name, .* container that is down$"):
         workspace.run()
     assert workspace.pending == {"ecc": "1"}
 

@@ -1,0 +1,113 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A way into the volumes of a workspace's container that does not stay up, so that the plugin that keeps it down can be rolled back.
+
+Nothing can be executed in a container that has exited or that starts again and again. A *maintenance container* of the same image and with the
+same volumes can be entered: it has no network, none of the workspace's labels or environment, runs nothing but a clock, and ends and removes
+itself after an hour, should nobody be left to do it.
+"""
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ..module_utils.errors import InvalidInputError, WorkspaceError
+from ..module_utils.names import validate_config_dir, validate_container_name
+from . import connection_variables, docker_engine
+
+LABEL = "molecule_ai.workspace.maintenance-of"
+LIFETIME = 3600
+"""Seconds."""
+
+_PREFIX = "molecule-maintenance-"
+_STOPPED_ON_PURPOSE = (0, 137, 143)
+"""Exit codes of a container that somebody has stopped: ended well, killed, asked to end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stopped:
+    """The workspace whose container is down. ``after_failed_restart``: we have just restarted it ourselves, so nobody has stopped it on purpose."""
+
+    container: str
+    config_dir: str
+    after_failed_restart: bool
+
+    @classmethod
+    def resolve(cls, parameters: t.Mapping[str, t.Any], backend: t.Mapping[str, t.Any]) -> Stopped:
+        """From the task's options, or else from the fact ``workspace_backend``; raises :class:`InvalidInputError`."""
+        stopped = backend.get("stopped") or {}
+        container = parameters.get("container") or stopped.get("container") or backend.get("container")
+        config_dir = parameters.get("config_dir") or stopped.get("config_dir") or backend.get("config_dir")
+        if not container or not config_dir:
+            raise InvalidInputError(
+                "which container is to be maintained is not known: run molecule_ai.workspace.workspace_backend_facts before, or give container and config_dir"
+            )
+        return cls(validate_container_name(container), validate_config_dir(config_dir), bool(parameters.get("after_failed_restart")))
+
+    @property
+    def maintenance_container(self) -> str:
+        """The name of the maintenance container."""
+        return _PREFIX + self.container
+
+
+def open_container(stopped: Stopped, options: docker_engine.EngineOptions) -> None:
+    """Create and start the maintenance container. Raises :class:`WorkspaceError`, also for a container that was stopped on purpose."""
+    client = docker_engine.connect(options)
+    try:
+        description = docker_engine.inspect_container(client, options, stopped.container)
+        if not stopped.after_failed_restart:
+            _require_failure(stopped.container, description["State"])
+        image = docker_engine.inspect_image(client, options, description["Image"])
+        # Labels of the image are inherited; emptied, nothing takes this container for a workspace.
+        labels = {**dict.fromkeys((image.get("Config") or {}).get("Labels") or {}, ""), LABEL: stopped.container}
+        try:
+            docker_engine.run_beside(client, options, stopped.maintenance_container, stopped.container, description["Image"], labels, LIFETIME)
+        except docker_engine.ContainerExistsError:
+            raise WorkspaceError(
+                f"container {stopped.container} is being maintained by another run (container {stopped.maintenance_container}): wait until it is done; "
+                f"if that run has died, 'docker rm -f {stopped.maintenance_container}' and run again"
+            ) from None
+    finally:
+        client.close()
+
+
+def close_container(stopped: Stopped, options: docker_engine.EngineOptions) -> bool:
+    """Remove the maintenance container, and return whether there was one. Raises :class:`WorkspaceError`."""
+    client = docker_engine.connect(options)
+    try:
+        return docker_engine.remove_container(client, options, stopped.maintenance_container)
+    finally:
+        client.close()
+
+
+def fact(stopped: Stopped, backend: t.Mapping[str, t.Any], options: docker_engine.EngineOptions, is_open: bool) -> dict[str, t.Any]:
+    """The fact ``workspace_backend`` for as long as the maintenance container is there (``is_open``), and after that."""
+    connected_to = stopped.maintenance_container if is_open else stopped.container
+    return {
+        **backend,
+        "tier": "docker",
+        "lookup": "found",
+        "reason": f"container {stopped.container} is reached through {connected_to}" if is_open else f"container {stopped.container} was maintained",
+        "container": stopped.container,
+        "config_dir": stopped.config_dir,
+        "runtime_config_dir": stopped.config_dir,
+        "restart": {"method": "docker_engine", "container": stopped.container, "unit": None},
+        "engine": options.as_parameters(),
+        "connection": connection_variables.docker(connected_to, stopped.config_dir, options),
+        "maintenance": stopped.maintenance_container if is_open else None,
+    }
+
+
+def _require_failure(container: str, state: t.Mapping[str, t.Any]) -> None:
+    """Raise :class:`WorkspaceError` unless the container is down although nobody has stopped it: starting it is what comes next."""
+    if state.get("Restarting"):
+        return
+    if state.get("Running"):
+        raise WorkspaceError(f"container {container} is running, so it needs no maintenance: run again, it is reached directly")
+    if state.get("Status") == "exited" and (state.get("ExitCode") not in _STOPPED_ON_PURPOSE or state.get("OOMKilled")):
+        return
+    raise WorkspaceError(
+        f"container {container} has not failed but is {state.get('Status')} (exit code {state.get('ExitCode')}), so somebody wants it to be down: "
+        "start it if that is wrong, and run again"
+    )

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_tree import is_never_shipped
 from ..module_utils.printable import printable
-from .masking import mask_url_credentials
+from .masking import mask_to_last_at, mask_url_credentials
 from .signatures import Signers, reason_of, refusal, signer_of
 from .source_archive import write_file
 
@@ -34,6 +34,8 @@ _HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]_-]*")
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|\.$|/$|^[-/.]|^@$")
 _TREE_ENTRY = re.compile(rb"(?P<mode>[0-7]+) (?P<type>[a-z]+) (?P<object>[0-9a-f]+) +(?P<size>[0-9]+|-)\t(?P<path>.+)", re.DOTALL)
 _SHORTEST_SECRET = 4
+# What comes of an unescaped / or # in "user:password@host".
+_PASSWORD_IN_PATH = re.compile(r":.*@|#.*@")
 _FETCH_OPTIONS = ("--quiet", "--no-tags", "--no-recurse-submodules")
 # Not below refs/heads, where git refuses the object of an annotated tag.
 _WANTED = "refs/wanted"
@@ -76,17 +78,20 @@ def parse(text: str, allow_unpinned: bool) -> GitReference:
     """Return the reference that ``git+<url>#<ref>`` names; raise :class:`InvalidInputError` if it is none or not pinned."""
     address, mark, ref = text[len("git+"):].partition("#")
     shown = "git+" + without_credentials(address) + mark + ref
+    masked = mask_to_last_at(shown)
     try:
         parts = urlsplit(address)
         port_is_valid = parts.port != 0
     except ValueError:
-        raise InvalidInputError(f"source {shown!r} is not a URL: write git+https://<host>/<path>#<ref>") from None
+        raise InvalidInputError(f"source {masked!r} is not a URL: write git+https://<host>/<path>#<ref>, and in a password %2F for / and %23 for #") from None
     if parts.scheme not in _SCHEMES:
-        raise InvalidInputError(f"source {shown!r} is not allowed: use one of {', '.join(f'git+{scheme}://' for scheme in _SCHEMES)}")
+        raise InvalidInputError(f"source {masked!r} is not allowed: use one of {', '.join(f'git+{scheme}://' for scheme in _SCHEMES)}")
     is_file = parts.scheme == "file"
     host_is_valid = not parts.netloc if is_file else bool(port_is_valid and _HOST.fullmatch(parts.netloc.rpartition("@")[2]))
     if not host_is_valid or not parts.path.strip("/") or parts.query:
-        raise InvalidInputError(f"source {shown!r} is not a repository: write git+https://<host>/<path>#<ref> or git+file:///<path>#<ref>")
+        raise InvalidInputError(f"source {masked!r} is not a repository: write git+https://<host>/<path>#<ref> or git+file:///<path>#<ref>")
+    if not is_file and _PASSWORD_IN_PATH.search(parts.path + mark + ref):
+        raise InvalidInputError(f"source {masked!r} seems to have a part of a password in its path: write there %2F for /, %23 for # and %40 for @")
     user = parts.username or ""
     if parts.scheme == "ssh" and parts.password is not None:
         raise InvalidInputError(f"source {shown!r} has a password, which ssh does not take from a URL: use an ssh key or an agent")

@@ -6,7 +6,13 @@ from __future__ import annotations
 
 import re
 
+_TO_LAST_AT = re.compile(r"(?<=://).*@", re.DOTALL)
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def mask_to_last_at(text: str) -> str:
+    """Return the one URL ``text`` without all that may be meant as a password: one with a ``/`` or ``#`` in it makes the URL another one than it looks."""
+    return _TO_LAST_AT.sub("***@", text)
 
 
 def mask_url_credentials(text: str) -> str:

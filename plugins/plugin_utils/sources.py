@@ -24,6 +24,7 @@ from typing import Callable
 from ..module_utils.errors import InvalidInputError
 from ..module_utils.names import PLUGIN_NAME, validate_plugin_name
 from . import git_source, signatures, source_archive
+from .masking import mask_to_last_at
 from .signatures import Signers
 
 _GITHUB = re.compile(r"github://(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})/(?P<repository>[A-Za-z0-9_.-]{1,100})")
@@ -181,7 +182,7 @@ class GitHubSource(GitSource):
         address, mark, ref = text.partition("#")
         match = _GITHUB.fullmatch(address)
         if not match or match["repository"] in (".", ".."):
-            raise InvalidInputError(f"source {text!r} is not a GitHub repository: write github://<owner>/<repository>#<tag or commit>")
+            raise InvalidInputError(f"source {mask_to_last_at(text)!r} is not a GitHub repository: write github://<owner>/<repository>#<tag or commit>")
         super().__init__(f"git+{settings.github_url.rstrip('/')}/{match['owner']}/{match['repository']}{mark}{ref}", settings, allow_unpinned)
         self.shown = address + mark + ref
 
@@ -192,7 +193,8 @@ def parse_source(text: str, settings: SourceSettings, allow_unpinned: bool) -> S
     Nothing is fetched yet, but everything that can be refused without a network is refused here.
     """
     if not text or len(text) > _MAX_LENGTH or any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise InvalidInputError(f"source {text[:100]!r} is not allowed: it is empty, longer than {_MAX_LENGTH} characters or contains control characters")
+        shown = mask_to_last_at(text)[:100]
+        raise InvalidInputError(f"source {shown!r} is not allowed: it is empty, longer than {_MAX_LENGTH} characters or contains control characters")
     if text.startswith("github://"):
         return GitHubSource(text, settings, allow_unpinned)
     if text.startswith("git+"):
@@ -201,7 +203,8 @@ def parse_source(text: str, settings: SourceSettings, allow_unpinned: bool) -> S
         return RegistrySource(text[len("local://"):], settings)
     if _SCHEME.match(text) or _SSH_SHORTHAND.match(text):
         raise InvalidInputError(
-            f"source {git_source.without_credentials(text)!r} is of no known kind: use a directory, a {' or '.join(_ARCHIVE_SUFFIXES)} archive, "
+            f"source {mask_to_last_at(git_source.without_credentials(text))!r} is of no known kind: "
+            f"use a directory, a {' or '.join(_ARCHIVE_SUFFIXES)} archive, "
             "local://<name>, github://<owner>/<repository>#<ref>, git+https://<url>#<ref>, git+ssh://<url>#<ref> or git+file:///<path>#<ref>"
         )
     if text.endswith(_ARCHIVE_SUFFIXES):

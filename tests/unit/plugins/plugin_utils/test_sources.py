@@ -242,3 +242,18 @@ def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tgz").write_bytes((tmp_path / "whole.tgz").read_bytes()[:-200])
     with pytest.raises(InvalidInputError, match="cannot be unpacked"):
         _prepare(tmp_path, "x.tgz")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "github://user:s3cret@owner/repository#v1", "git+https://user:s3/cret@host/x#v1", "git+https://user:s3#cret@host/x#v1", "git+https://s3#cret@host/x",
+        "git+https://user/s3:cret@host/x#v1", "git+https://user:s3@cret@host/x", "git+ssh://git:s3cret@host/x#v1", "git+http://user:s3cret@host/x#v1",
+        "https://user:s3cret@host/x.tar.gz", "https://user:s3/cret@host/x.tar.gz", "git+https://user:s3cret@host/x#v1\n",
+        "git+https://user:s3cret@host/" + "x" * 2000,
+    ],
+)
+def test_credentials_in_a_bad_source_are_not_repeated(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        parse_source(text, _settings(tmp_path), allow_unpinned=False)
+    assert not [part for part in ("s3", "cret") if part in str(caught.value)], str(caught.value)

@@ -100,9 +100,12 @@ def recover(directories: WorkspaceDirectories) -> list[str]:
     """Settle what earlier runs left in staging; the caller holds the lock. Returns one sentence for each change that was finished or undone."""
     sentences: list[str] = []
     staging_fd = directories.staging_fd
-    for name in leftovers(staging_fd):
-        if staging_fd is None:
-            break
+    names = leftovers(staging_fd)
+    if staging_fd is None or not names:
+        return sentences
+    # What the run that died has done is found done, so nothing else would bring it to the disk before its journal goes.
+    safe_files.sync_file_system(staging_fd)
+    for name in names:
         if not is_plugin_name(name) or not directory_files.is_directory(staging_fd, name):
             safe_files.remove_tree(staging_fd, name)
             continue

@@ -18,7 +18,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 
-from ..module_utils.errors import WorkspaceError
+from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
 from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, secret_scan, task_data, workspace_answer
@@ -98,6 +98,8 @@ class ActionModule(ActionBase):
         return {**result, "recovered": list(recovered), "transferred_bytes": transferred, **self._extras(diff)}
 
     def _options(self) -> dict[str, Any]:
+        if "plugins" in self._task.args and self._task.args["plugins"] is None:
+            raise InvalidInputError("plugins is null, as a key without a value is in YAML: give a list, or [] for no plugins")
         _validation, options = self.validate_argument_spec(
             argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE, required_one_of=REQUIRED_ONE_OF, required_by=REQUIRED_BY
         )

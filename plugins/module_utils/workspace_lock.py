@@ -30,7 +30,8 @@ def writer_lock(state_fd: int, job: Mapping[str, Any], timeout: float, label: st
     try:
         _acquire(lock_fd, timeout, label)
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "job": dict(job)}
-        # The name in the file is a courtesy: a full disk must not keep anybody from removing a plugin.
+        # The name in the file is a courtesy: a full disk must not keep anybody from the lock. What is then done under it may still need room: a removal
+        # writes some hundred bytes (journal, receipt, record) before it frees any, and says so where it cannot.
         with contextlib.suppress(OSError):
             os.ftruncate(lock_fd, 0)
             os.pwrite(lock_fd, json.dumps(holder, sort_keys=True).encode("ascii"), 0)

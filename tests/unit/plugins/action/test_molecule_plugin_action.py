@@ -183,6 +183,12 @@ def test_a_rollback_is_predicted_and_done_in_one_change_without_any_transfer(wor
     assert workspace.operations == ["inspect"] and again["changed"] is False and again["plugins"][0]["action"] == "none"
 
 
+def test_a_key_without_a_value_is_no_list(workspace: Workspace) -> None:
+    with pytest.raises(AnsibleActionFail, match=r"^plugins is null, .*: give a list, or \[\] for no plugins$"):
+        workspace.run(plugins=None)
+    assert workspace.operations == []
+
+
 def test_nothing_is_changed_where_one_plugin_cannot_be_rolled_back(workspace: Workspace) -> None:
     workspace.run(name="ecc", source="./ecc")
     for check in (True, False):

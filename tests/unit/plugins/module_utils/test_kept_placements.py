@@ -52,7 +52,9 @@ KINDS: dict[str, tuple[str, typing.Callable[[pathlib.Path], None], str, str]] = 
         ".claude/settings.json: hooks.PreToolUse[Bash] ${CLAUDE_DIR}/hooks/check.sh",
     ),
     "setting": (".claude/settings.json", lambda file: rewritten(file, "dark", "light"), "light", ".claude/settings.json: theme"),
-    "nested setting": (".claude/settings.json", lambda file: rewritten(file, '"LEVEL": "1"', '"LEVEL": "7"'), '"LEVEL": "7"', ".claude/settings.json: env.LEVEL"),
+    "nested setting": (
+        ".claude/settings.json", lambda file: rewritten(file, '"LEVEL": "1"', '"LEVEL": "7"'), '"LEVEL": "7"', ".claude/settings.json: env.LEVEL"
+    ),
 }
 
 

@@ -448,7 +448,7 @@ class Connection(SshConnection):  # type: ignore[misc]
             self._open(settings)
             master = eic_master.identity(settings.control_path)
             result = self._run_once(cmd, in_data, sudoable)
-            if result is not None and result[0] != _CONNECTION_LOST:
+            if result is not None and 0 <= result[0] < _CONNECTION_LOST:
                 return result
             report = eic_ticket.take_report(unused_status)
             if result is not None and (report is None or report.code != "TicketMissing"):
@@ -465,7 +465,7 @@ class Connection(SshConnection):  # type: ignore[misc]
                     attempts += 1
                     continue
                 if result is not None:
-                    return result if result[0] != _CONNECTION_LOST else self._explain(settings, cmd, result, master)
+                    return result if 0 <= result[0] < _CONNECTION_LOST else self._explain(settings, cmd, result, master)
         raise AnsibleConnectionFailure(eic_errors.sentence("TicketMissing", settings.context()))
 
     def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
@@ -499,7 +499,10 @@ class Connection(SshConnection):  # type: ignore[misc]
     def _explain(
         self, settings: eic_session.Settings, cmd: list[bytes], result: tuple[int, bytes, bytes], master: tuple[int, int] | None
     ) -> tuple[int, bytes, bytes]:
-        """Raise what a 255 after the start of a command means; a transfer whose connection (``master``) stayed up is left to core, which may try another."""
+        """Raise what a 255 (or a signal that killed ssh) after the start of a command means; a transfer whose connection (``master``) stayed up is left to
+        core, which may try another way."""
+        if result[0] < 0:
+            raise _ConnectionLost(eic_errors.sentence("OutcomeUnknown", settings.context(reason=f": ssh was ended by signal {-result[0]} on the controller")))
         if not eic_master.is_alive(settings.control_path) or eic_master.identity(settings.control_path) != master:
             report = eic_ticket.take_report(settings.status_path)
             cause = eic_errors.cause(report.code, settings.context(reason=report.message)) + eic_errors.request_suffix(report.request_id) if report else ""

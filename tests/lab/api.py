@@ -218,6 +218,11 @@ class Lab:
         """Switch a fault on (see the list in ``lab.faults``)."""
         return self._control("POST", "faults", {"name": name, **parameters})
 
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults that are on; ``struck`` says how often each has struck."""
+        faults: list[dict[str, Any]] = self._control("GET", "faults")["faults"]
+        return faults
+
     def clear_faults(self) -> None:
         """Switch all faults off."""
         self._control("DELETE", "faults")

@@ -333,6 +333,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.timeout(600 + PATIENCE * CUTS)
 @pytest.mark.parametrize("direction", ["to_client", "from_client"])
 def test_a_cut_at_any_byte_never_runs_a_command_twice(controller: Controller, direction: str) -> None:
     """Cut at random offsets of a session: before the login the connection is opened once more, after it the host is unreachable."""
@@ -341,7 +342,7 @@ def test_a_cut_at_any_byte_never_runs_a_command_twice(controller: Controller, di
     controller.close()
     length = counter[f"bytes_{direction}"]
     generator = random.Random(f"{direction} {CUTS}")
-    outcomes = {"run": 0, "unreachable": 0}
+    outcomes, longest = {"run": 0, "unreachable": 0, "started, outcome unknown": 0}, 0.0
     for _cut in range(CUTS):
         offset, how = generator.randrange(1, length), generator.choice(["reset", "eof", "close"])
         controller.fault("cut_after", bytes=offset, direction=direction, how=how, count=1)
@@ -355,7 +356,10 @@ def test_a_cut_at_any_byte_never_runs_a_command_twice(controller: Controller, di
             assert "\n" not in str(error) and controller.instance_id in str(error), (offset, how, str(error))
             outcomes["unreachable"] += 1
             assert marker.count() <= 1, (offset, how)
-        assert time.monotonic() - started < PATIENCE, (offset, how)
+            assert marker.count() == 0 or "outcome is unknown" in str(error), (offset, how, str(error))
+            outcomes["started, outcome unknown"] += marker.count()
+        longest = max(longest, time.monotonic() - started)
+        assert longest < PATIENCE, (offset, how)
         controller.lab.clear_faults()
         controller.close()
-    print(f"{direction}: {CUTS} cuts in {length} bytes: {outcomes}")
+    print(f"{direction}: {CUTS} cuts in {length} bytes: {outcomes}, the longest took {longest:.1f} s")

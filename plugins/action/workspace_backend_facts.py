@@ -4,6 +4,7 @@
 """Adapter: options of ``workspace_backend_facts`` -> ``backend_evidence.find_backends`` -> facts. It runs on the controller and connects to no workspace."""
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail
@@ -12,21 +13,15 @@ from ansible.plugins.action import ActionBase
 from ..module_utils import names
 from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
 from ..module_utils.errors import InvalidInputError, WorkspaceError
+from ..module_utils.names import is_integer
 from ..plugin_utils import aws_session, backend, backend_evidence, connection_variables, docker_engine, task_data
-
-WORKSPACE_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
-    "workspace_id": {"type": "str"},
-    "runtime": {"type": "str"},
-    "instance_id": {"type": "str"},
-    "container": {"type": "str"},
-    "config_dir": {"type": "str"},
-    "unit": {"type": "str"},
-    "runtime_container": {"type": "str", "default": backend.DEFAULT_RUNTIME_CONTAINER},
-}
+from ..plugin_utils.workspace_options import WORKSPACE_ARGUMENT_SPEC, refuse_duplicates, workspace_from
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     **WORKSPACE_ARGUMENT_SPEC,
     "workspaces": {"type": "list", "elements": "dict", "options": {**WORKSPACE_ARGUMENT_SPEC, "workspace_id": {"type": "str", "required": True}}},
+    "known": {"type": "dict"},
+    "max_age": {"type": "int", "default": 3600},
     "lookups": {"type": "list", "elements": "str", "choices": list(backend.LOOKUPS), "default": list(backend.LOOKUPS)},
     "external_runtimes": {"type": "list", "elements": "str", "default": list(backend.DEFAULT_EXTERNAL_RUNTIMES)},
     "runtime_config_dirs": {"type": "dict", "default": dict(backend.DEFAULT_RUNTIME_CONFIG_DIRS)},
@@ -49,13 +44,35 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         try:
             _validation, arguments = self.validate_argument_spec(
-                argument_spec=ARGUMENT_SPEC, mutually_exclusive=[("workspace_id", "workspaces")], required_one_of=[("workspace_id", "workspaces")]
+                argument_spec=ARGUMENT_SPEC,
+                mutually_exclusive=[("workspace_id", "workspaces"), ("workspaces", "known")],
+                required_one_of=[("workspace_id", "workspaces")],
             )
-            result["ansible_facts"] = facts(task_data.plain(arguments))
+            plain = task_data.plain(arguments)
+            known = known_backend(plain, (task_vars or {}).get("ansible_facts") or {}, time.time())
+            result["ansible_facts"] = {"workspace_backend": known} if known else facts(plain)
         except (WorkspaceError, AnsibleActionFail) as error:
             raise task_data.failure(error) from None
         result["changed"] = False
         return result
+
+
+def known_backend(arguments: t.Mapping[str, t.Any], found_before: t.Mapping[str, t.Any], now: float) -> dict[str, t.Any] | None:
+    """The answer that an inventory has given already, if it may still be used; ``now`` and ages are in seconds.
+
+    It may not when it says that nothing is known, when it is too old, or when a task has looked since (``found_before``, the host's facts): then the
+    workspace may have moved, as after a restart by the platform. Raises :class:`InvalidInputError` if it is about another workspace.
+    """
+    known = arguments.get("known")
+    if not known or not is_integer(known.get("looked_up_at")) or known.get("lookup") == "failed":
+        return None
+    workspace_id = (arguments.get("workspace_id") or "").strip()
+    if known.get("workspace_id") != workspace_id:
+        raise InvalidInputError(f"known is about workspace {known.get('workspace_id')}, not about {workspace_id}: give the host variable workspace_backend")
+    before = task_data.plain(found_before.get("workspace_backend")) or {}
+    if before and before.get("looked_up_at") is None:
+        return None
+    return known if now - known["looked_up_at"] <= arguments["max_age"] else None
 
 
 def facts(arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -70,7 +87,7 @@ def facts(arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     )
     several = arguments.get("workspaces") is not None
     workspaces = [workspace_from(entry) for entry in (arguments["workspaces"] if several else [arguments])]
-    _refuse_duplicates(workspaces)
+    refuse_duplicates(workspaces)
     answers = backend_evidence.find_backends(workspaces, settings, engine, aws)
     # only an eic connection needs the region, and only then must botocore be there
     region = aws_session.region(aws, aws_session.session(aws)) if any(answer.tier == "eic" for answer in answers) else None
@@ -79,32 +96,3 @@ def facts(arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         connection = connection_variables.for_backend(answer, engine, region=region, profile=aws.profile, os_user=arguments["os_user"])
         found[answer.workspace.workspace_id] = answer.fact(connection, engine.as_parameters())
     return {"workspace_backends": found} if several else {"workspace_backend": found[workspaces[0].workspace_id]}
-
-
-def workspace_from(entry: t.Mapping[str, t.Any]) -> backend.Workspace:
-    """One workspace from its options; surrounding blanks do not count, and an empty string counts as not given.
-
-    Raises :class:`InvalidInputError` naming the workspace.
-    """
-    given = {name: (entry.get(name) or "").strip() or None for name in WORKSPACE_ARGUMENT_SPEC}
-    workspace_id = names.validate_workspace_id(given["workspace_id"])
-    validators = {
-        "container": names.validate_container_name,
-        "config_dir": names.validate_config_dir,
-        "unit": names.validate_systemd_unit,
-        "runtime_container": names.validate_container_name,
-    }
-    try:
-        checked = {name: validate(given[name]) for name, validate in validators.items() if given[name] is not None}
-    except InvalidInputError as error:
-        raise InvalidInputError(f"workspace {workspace_id}: {error}") from error
-    return backend.Workspace(workspace_id, runtime=given["runtime"], instance_id=given["instance_id"], **checked)
-
-
-def _refuse_duplicates(workspaces: t.Sequence[backend.Workspace]) -> None:
-    """Each workspace has one answer, so each may be asked for once."""
-    seen: set[str] = set()
-    for workspace in workspaces:
-        if workspace.workspace_id in seen:
-            raise InvalidInputError(f"workspace {workspace.workspace_id} is listed twice; list each workspace once")
-        seen.add(workspace.workspace_id)

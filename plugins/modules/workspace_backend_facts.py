@@ -105,6 +105,16 @@ options:
     default:
       hermes: /home/ubuntu/.hermes
       langgraph: /opt/configs
+  known:
+    description:
+      - What the inventory P(molecule_ai.workspace.workspaces#inventory) has found, its host variable C(workspace_backend). It is returned instead of a lookup
+        unless it says that its own lookup failed, is older than O(max_age), or a task has looked since.
+    type: dict
+  max_age:
+    description:
+      - How old O(known) may be, in seconds. V(0) looks in any case.
+    type: int
+    default: 3600
   os_user:
     description:
       - The login user of EC2 hosts; it needs C(sudo) without a password.
@@ -147,6 +157,8 @@ notes:
 seealso:
   - module: molecule_ai.workspace.molecule_plugin
   - module: molecule_ai.workspace.workspace_restart
+  - plugin: molecule_ai.workspace.workspaces
+    plugin_type: inventory
   - plugin: molecule_ai.workspace.eic
     plugin_type: connection
   - plugin: community.docker.docker_api
@@ -302,6 +314,12 @@ ansible_facts:
             ansible_eic_instance_id: i-0123456789abcdef0
             ansible_eic_region: us-east-2
             ansible_eic_private_address: 10.0.1.17
+        looked_up_at:
+          description:
+            - When an inventory found this, in seconds since 1970; V(null) if this task has looked.
+          returned: always
+          type: int
+          sample: null
         download_hint:
           description: What to do instead of a push, on tier V(external), else V(null).
           returned: always

@@ -56,6 +56,16 @@ class Workspace:
 
 
 @dataclasses.dataclass(frozen=True)
+class Advice:
+    """What the reasons tell a person to change, in the words of what they use: here the options of ``workspace_backend_facts``."""
+
+    without_engine: str = "a fleet without a Docker engine sets lookups to [ec2]"
+    ask_engine: str = "lookups does not name docker; add it"
+    without_ec2: str = "a fleet without EC2 sets lookups to [docker]"
+    ec2_not_asked: str = "lookups does not name ec2"
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """What holds for all workspaces of a call; ``docker`` and ``ec2`` say whether they are looked at at all."""
 
@@ -63,6 +73,7 @@ class Settings:
     ec2: bool = True
     external_runtimes: t.Sequence[str] = DEFAULT_EXTERNAL_RUNTIMES
     runtime_config_dirs: t.Mapping[str, str] = dataclasses.field(default_factory=lambda: DEFAULT_RUNTIME_CONFIG_DIRS)
+    advice: Advice = dataclasses.field(default_factory=Advice)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +81,14 @@ class Evidence:
     """What the lookups said. ``None`` in a pair of both: not asked. A failure is a sentence, and then the listing is ``None``.
 
     ``containers``: state by container name, as the engine spells it ("running", "paused", "exited"…). ``instances``: in any state.
+    ``whole_fleet``: EC2 was asked for every instance there is, given ids included, so its word counts more than what is given.
     """
 
     containers: t.Mapping[str, str] | None = None
     engine_failure: str | None = None
     instances: t.Sequence[Instance] | None = None
     ec2_failure: str | None = None
+    whole_fleet: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +96,7 @@ class Backend:
     """The ladder's answer for one workspace; ``lookup`` is "found", "not_found" or "failed", ``reason`` one sentence.
 
     ``stopped_container``: for tier ``none``, the workspace's container, if it is there and down.
+    ``looked_up_at``: seconds since 1970, set by an inventory, whose answers are used later; ``None`` by a task, which looks when it is asked.
     """
 
     workspace: Workspace
@@ -95,6 +109,7 @@ class Backend:
     private_address: str | None = None
     config_dir: str | None = None
     stopped_container: str | None = None
+    looked_up_at: int | None = None
 
     @property
     def runtime_config_dir(self) -> str | None:
@@ -126,6 +141,7 @@ class Backend:
             ),
             "engine": dict(engine or {}) if self.tier == "docker" or self.stopped_container else None,
             "connection": dict(connection),
+            "looked_up_at": self.looked_up_at,
             "download_hint": download_hint(self.workspace.workspace_id) if self.tier == "external" else None,
         }
 
@@ -190,7 +206,7 @@ def _before_ec2(workspace: Workspace, evidence: Evidence, settings: Settings) ->
     if is_external(workspace.runtime, settings):
         return _external(workspace, str(workspace.runtime))
     if evidence.engine_failure:
-        return _none(workspace, "failed", f"{evidence.engine_failure}; a fleet without a Docker engine sets lookups to [ec2]")
+        return _none(workspace, "failed", f"{evidence.engine_failure}; {settings.advice.without_engine}")
     names = container_names(workspace)
     if evidence.containers is not None:
         running = [name for name in names if evidence.containers.get(name) == "running"]
@@ -208,7 +224,7 @@ def _before_ec2(workspace: Workspace, evidence: Evidence, settings: Settings) ->
             state = evidence.containers[held]
             return _none(workspace, "not_found", f"container {held} is {state}; {HELD_STATES[state]}")
     elif workspace.container or container_in_instance_id(workspace):
-        return _none(workspace, "failed", f"the workspace is container {names[0]}, but lookups does not name docker; add it")
+        return _none(workspace, "failed", f"the workspace is container {names[0]}, but {settings.advice.ask_engine}")
     if container_in_instance_id(workspace):
         return _none(workspace, "not_found", f"instance_id names a container, and {_containers(workspace, evidence)}; start it")
     if workspace.instance_id is not None and not INSTANCE_ID.fullmatch(workspace.instance_id):
@@ -219,18 +235,19 @@ def _before_ec2(workspace: Workspace, evidence: Evidence, settings: Settings) ->
 def _on_ec2(workspace: Workspace, evidence: Evidence, settings: Settings) -> Backend:
     """The rungs below the Docker engine."""
     also = f"{_containers(workspace, evidence)}, and " if evidence.containers is not None else ""
-    if workspace.instance_id is not None and workspace.runtime is not None:
+    if workspace.instance_id is not None and workspace.runtime is not None and not evidence.whole_fleet:
         return _eic(workspace, Instance(workspace.instance_id, "running", runtime=workspace.runtime), f"{also}its EC2 instance id is given", settings)
     if evidence.ec2_failure:
-        if workspace.instance_id is not None and workspace.config_dir is not None:
+        if workspace.instance_id is not None and workspace.config_dir is not None and not evidence.whole_fleet:
             return _eic(workspace, Instance(workspace.instance_id, "running"), f"{also}its EC2 instance id and config dir are given", settings)
-        instead = "give runtime or config_dir to do without this lookup" if workspace.instance_id else "a fleet without EC2 sets lookups to [docker]"
+        believed = workspace.instance_id and not evidence.whole_fleet
+        instead = "give runtime or config_dir to do without this lookup" if believed else settings.advice.without_ec2
         return _none(workspace, "failed", f"{also}{evidence.ec2_failure}; {instead}")
     if evidence.instances is None:
         if workspace.instance_id is None:
             return _none(workspace, "not_found", f"{also}no instance id is given" if also else "nothing was looked at and no instance id is given")
         if workspace.config_dir is None:
-            reason = "the runtime is not given and lookups does not name ec2, so the config dir is unknown; give runtime or config_dir"
+            reason = f"the runtime is not given and {settings.advice.ec2_not_asked}, so the config dir is unknown; give runtime or config_dir"
             return _none(workspace, "failed", f"{also}{reason}")
         return _eic(workspace, Instance(workspace.instance_id, "running"), f"{also}its EC2 instance id and config dir are given", settings)
     if workspace.instance_id is None:

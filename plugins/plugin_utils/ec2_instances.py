@@ -22,10 +22,16 @@ VALUES_PER_FILTER = 200
 LIVE_STATES = frozenset({"pending", "running"})
 """States of an instance that is the workspace, or is just becoming it; a stopped or terminated one is not."""
 
+EXISTING_STATES = ("pending", "running", "stopping", "stopped")
+"""States of an instance that still is one. A terminated one is listed for about an hour, beside the instance that replaced it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """One EC2 instance; ``runtime`` is ``None`` without that tag, the other tags are then empty; ``private_address`` is IPv4 if there is one, else IPv6."""
+    """One EC2 instance; ``runtime`` is ``None`` without that tag, the other tags are then empty; ``private_address`` is IPv4 if there is one, else IPv6.
+
+    ``region`` is where it was found, empty if nobody asked EC2 for it.
+    """
 
     instance_id: str
     state: str
@@ -33,9 +39,12 @@ class Instance:
     runtime: str | None = None
     role: str = ""
     private_address: str | None = None
+    name: str = ""
+    org_id: str = ""
+    region: str = ""
 
     @classmethod
-    def from_description(cls, description: t.Mapping[str, t.Any]) -> Instance:
+    def from_description(cls, description: t.Mapping[str, t.Any], region: str = "") -> Instance:
         """From one entry of ``Reservations[].Instances[]`` in an answer of DescribeInstances."""
         tags = {tag["Key"]: tag.get("Value", "") for tag in description.get("Tags", [])}
         addresses = [address["Ipv6Address"] for interface in description.get("NetworkInterfaces", []) for address in interface.get("Ipv6Addresses", [])]
@@ -46,6 +55,9 @@ class Instance:
             runtime=tags.get("Runtime"),
             role=tags.get("Role", ""),
             private_address=description.get("PrivateIpAddress") or description.get("Ipv6Address") or next(iter(addresses), None),
+            name=tags.get("Name", ""),
+            org_id=tags.get("OrgID", ""),
+            region=region,
         )
 
 
@@ -62,16 +74,29 @@ def find_by_instance_ids(client: botocore.client.BaseClient, instance_ids: t.Seq
     return _describe(client, "instance-id", instance_ids, [])
 
 
+def find_workspaces(client: botocore.client.BaseClient, filters: t.Mapping[str, t.Sequence[str]]) -> list[Instance]:
+    """Every instance that is tagged as a workspace, is not terminated and passes the ``filters`` (values by filter name); raises as the others."""
+    selection = {"tag:Role": ["workspace"], "tag-key": ["WorkspaceID"], "instance-state-name": list(EXISTING_STATES), **filters}
+    return _pages(client, [{"Name": name, "Values": list(values)} for name, values in selection.items()])
+
+
 def _describe(client: botocore.client.BaseClient, name: str, values: t.Sequence[str], further: list[dict[str, t.Any]]) -> list[Instance]:
-    """All pages of DescribeInstances with the filter ``name`` = any of ``values``, and the ``further`` filters."""
+    """The instances with the filter ``name`` = any of ``values``, and the ``further`` filters."""
+    found: list[Instance] = []
+    for start in range(0, len(values), VALUES_PER_FILTER):
+        found += _pages(client, [{"Name": name, "Values": list(values[start : start + VALUES_PER_FILTER])}, *further])
+    return found
+
+
+def _pages(client: botocore.client.BaseClient, filters: list[dict[str, t.Any]]) -> list[Instance]:
+    """All pages of DescribeInstances."""
     import botocore.exceptions
 
     found: list[Instance] = []
+    region = client.meta.region_name
     try:
-        for start in range(0, len(values), VALUES_PER_FILTER):
-            filters = [{"Name": name, "Values": list(values[start : start + VALUES_PER_FILTER])}, *further]
-            for page in client.get_paginator("describe_instances").paginate(Filters=filters, PaginationConfig={"PageSize": 1000}):
-                found += [Instance.from_description(instance) for reservation in page["Reservations"] for instance in reservation["Instances"]]
+        for page in client.get_paginator("describe_instances").paginate(Filters=filters, PaginationConfig={"PageSize": 1000}):
+            found += [Instance.from_description(instance, region) for reservation in page["Reservations"] for instance in reservation["Instances"]]
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise aws_session.AwsError(aws_session.sentence(error, f"cannot look up EC2 instances in {client.meta.region_name}")) from error
     return found

@@ -1,7 +1,7 @@
 # Copyright (c) The molecule_ai.workspace maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The platform's HTTP API: one workspace and its restart, and the plugins that an organisation allows.
+"""The platform's HTTP API: one workspace or all of them, a restart, and the plugins that an organisation allows.
 
 Behaviour as in the platform's public source (May 2026): bearer token; tenants of the SaaS also need ``X-Molecule-Org-Id``, and a missing or wrong
 one is answered with 404 and an empty body; 429 carries ``Retry-After``; 503 with code ``platform_unavailable`` means "try again".
@@ -10,6 +10,7 @@ The token is never part of an error, and never follows a redirect to another hos
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import json
 import time
 import typing as t
@@ -25,6 +26,8 @@ from .masking import mask_url_credentials
 MAX_ATTEMPTS = 5
 MAX_PAUSE = 60.0
 _MAX_ANSWER = 1024 * 1024
+# Each workspace of a listing brings its agent card, some KiB of JSON.
+_MAX_LISTING = 256 * 1024 * 1024
 _MAX_DETAIL = 200
 
 # The platform does not restart these, and says nothing about it (HTTP 200).
@@ -92,6 +95,13 @@ class Platform:
         """The platform's object of one workspace (``id``, ``status``, ``runtime``, ...); raises :class:`PlatformError`."""
         return self._workspace_call("GET", workspace_id)
 
+    def workspaces(self) -> list[dict[str, t.Any]]:
+        """The platform's objects of all workspaces but the removed ones; raises :class:`PlatformError`. The token must be an administrator's."""
+        listing = self._call("GET", _Subject("/workspaces", "the list of workspaces", "list", "platform_url"), _MAX_LISTING)
+        if not isinstance(listing, list) or not all(isinstance(entry, dict) for entry in listing):
+            raise self._stranger("list of objects")
+        return listing
+
     def restart(self, workspace_id: str) -> None:
         """Ask for a restart; the platform answers before it has happened. Raises :class:`PlatformError`."""
         self._workspace_call("POST", workspace_id, "/restart")
@@ -103,7 +113,7 @@ class Platform:
             raise InvalidInputError("the platform can only be asked for an organisation's allowlist with platform_org_id: set it to the organisation's id")
         if not WORKSPACE_ID.fullmatch(org_id):
             raise InvalidInputError(f"platform_org_id {org_id!r} is not an organisation's id: use the UUID that the platform shows for it")
-        return self._call("GET", _Subject(f"/orgs/{org_id}/plugins/allowlist", f"the allowlist of organisation {org_id}", "organisation", "platform_org_id"))
+        return self._object("GET", _Subject(f"/orgs/{org_id}/plugins/allowlist", f"the allowlist of organisation {org_id}", "organisation", "platform_org_id"))
 
     def ensure_restartable(self, workspace_id: str) -> None:
         """Raise :class:`PlatformError` if the platform would silently skip the restart of this workspace."""
@@ -137,21 +147,33 @@ class Platform:
 
     def _workspace_call(self, method: str, workspace_id: str, tail: str = "") -> dict[str, t.Any]:
         validate_workspace_id(workspace_id)
-        return self._call(method, _Subject(f"/workspaces/{workspace_id}{tail}", f"workspace {workspace_id}", "workspace", "workspace_id"))
+        return self._object(method, _Subject(f"/workspaces/{workspace_id}{tail}", f"workspace {workspace_id}", "workspace", "workspace_id"))
 
-    def _call(self, method: str, subject: _Subject) -> dict[str, t.Any]:
-        """One call, tried again while the platform asks for it; only a GET is repeated when no answer came, because a POST may have had its effect."""
+    def _object(self, method: str, subject: _Subject) -> dict[str, t.Any]:
+        answer = self._call(method, subject, _MAX_ANSWER)
+        if not isinstance(answer, dict):
+            raise self._stranger("object")
+        return answer
+
+    def _stranger(self, expected: str) -> PlatformError:
+        return PlatformError(f"what answers at {self._options.url} is not the platform's API (no JSON {expected}): check platform_url")
+
+    def _call(self, method: str, subject: _Subject, limit: int) -> t.Any:
+        """One call, tried again while the platform asks for it; only a GET is repeated when no answer came, because a POST may have had its effect.
+
+        Returns the decoded answer of at most ``limit`` bytes, or ``None`` if it is no JSON.
+        """
         url = self._options.url + subject.path
         for attempt in range(1, MAX_ATTEMPTS + 1):
             last = attempt == MAX_ATTEMPTS
             try:
-                return self._once(method, url)
+                return self._once(method, url, limit)
             except urllib.error.HTTPError as error:
                 with error:
                     pause = _pause(error, body := _read(error), attempt)
                     if pause is None or last:
                         raise self._explain(error, body, method, subject) from None
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 if method != "GET" or last:
                     reason = getattr(error, "reason", error)
                     raise PlatformError(f"no answer from the platform at {self._options.url} ({self._harmless(str(reason))}): check platform_url") from None
@@ -159,7 +181,7 @@ class Platform:
             self._sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _once(self, method: str, url: str) -> dict[str, t.Any]:
+    def _once(self, method: str, url: str, limit: int) -> t.Any:
         headers = {"Authorization": f"Bearer {self._options.token}", "Accept": "application/json"}
         if self._options.org_id:
             headers["X-Molecule-Org-Id"] = self._options.org_id
@@ -173,14 +195,13 @@ class Platform:
             follow_redirects="none",
             use_netrc=False,
         ) as response:
-            body = response.read(_MAX_ANSWER)
+            body = response.read(limit + 1)
+        if len(body) > limit:
+            raise PlatformError(f"the answer of {url} is larger than {limit // (1024 * 1024)} MiB, so it is not the platform's: check platform_url")
         try:
-            answer = json.loads(body)
+            return json.loads(body)
         except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise PlatformError(f"what answers at {self._options.url} is not the platform's API (no JSON object): check platform_url")
-        return answer
+            return None
 
     def _explain(self, error: urllib.error.HTTPError, body: bytes, method: str, subject: _Subject) -> PlatformError:
         """One sentence for an answer that is an error."""

@@ -37,10 +37,14 @@ def variable(name: str, task_vars: Mapping[str, Any], template: Callable[[Any], 
 
 
 def backend_fact(task_vars: Mapping[str, Any], template: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return what ``workspace_backend_facts`` has found of this host, empty if it has not run; raise :class:`InvalidInputError` for anything else."""
-    fact = variable("workspace_backend", task_vars, template)
+    """Return what is known of this host's backend, empty if nothing is; raise :class:`InvalidInputError` for anything else.
+
+    A fact was found by ``workspace_backend_facts`` in this run, and so counts before the variable, which is from the inventory.
+    """
+    facts = task_vars.get("ansible_facts") or {}
+    fact = variable("workspace_backend", {"ansible_facts": facts} if facts.get("workspace_backend") else task_vars, template)
     if fact is not None and not isinstance(fact, dict):
-        raise InvalidInputError("the variable workspace_backend must be the fact that molecule_ai.workspace.workspace_backend_facts sets")
+        raise InvalidInputError("the variable workspace_backend must be what molecule_ai.workspace.workspace_backend_facts or the inventory sets")
     return fact or {}
 
 

@@ -68,5 +68,9 @@ def test_a_variable_wins_over_the_fact_of_its_name() -> None:
 def test_the_backend_is_a_fact_or_nothing() -> None:
     assert backend_fact({"ansible_facts": {"workspace_backend": {"tier": "eic"}}}, lambda value: value) == {"tier": "eic"}
     assert backend_fact({}, lambda value: value) == {}
-    with pytest.raises(InvalidInputError, match="must be the fact"):
+    # what a task has found since counts before what the inventory found
+    both = {"workspace_backend": {"tier": "eic"}, "ansible_facts": {"workspace_backend": {"tier": "docker"}}}
+    assert backend_fact(both, lambda value: value) == {"tier": "docker"}
+    assert backend_fact({"workspace_backend": {"tier": "eic"}, "ansible_facts": {}}, lambda value: value) == {"tier": "eic"}
+    with pytest.raises(InvalidInputError, match="must be what"):
         backend_fact({"workspace_backend": "eic"}, lambda value: value)

@@ -300,7 +300,7 @@ cache: true
 cache_plugin: ansible.builtin.jsonfile
 cache_connection: ~/.cache/molecule-workspaces
 keyed_groups:
-  - key: workspace_backend.connection.ansible_eic_region | default('none')
+  - key: ansible_eic_region | default('none')
     prefix: region
 groups:
   disputed: workspace_conflicts | length > 0

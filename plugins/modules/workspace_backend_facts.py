@@ -300,7 +300,9 @@ ansible_facts:
           type: dict
           sample: null
         connection:
-          description: The connection variables that reach the workspace, by name; empty for tiers V(external) and V(none). Never a secret.
+          description:
+            - The connection variables that reach the workspace, by name; empty for tiers V(external) and V(none), and where O(known) is returned, because
+              the inventory has set them already. Never a secret.
           returned: always
           type: dict
           sample:

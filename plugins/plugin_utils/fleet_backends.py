@@ -27,11 +27,14 @@ ADVICE = backend.Advice(
 
 @dataclasses.dataclass(frozen=True)
 class Located:
-    """A workspace with its backend, and what reaches it. ``fact``: the host variable ``workspace_backend``."""
+    """A workspace with its backend. ``fact``: the host variable ``workspace_backend``; its ``connection`` is empty, because the host has these variables
+    itself, in ``connection`` (and each value of a host costs the controller time and memory).
+    """
 
     workspace: fleet_merge.FleetWorkspace
     backend: backend.Backend
     fact: dict[str, t.Any]
+    connection: dict[str, t.Any]
     looking_again: dict[str, t.Any]
 
 
@@ -113,8 +116,8 @@ class Locator:
         region = self._region(workspace, instance) if answer.tier == "eic" else None
         profile = parameters.get("profile") if answer.tier == "eic" else None
         connection = connection_variables.for_backend(answer, engine, region=region, profile=profile, os_user=self._os_user)
-        fact = answer.fact(connection, engine.as_parameters())
-        return Located(workspace, answer, fact, self._looking_again(answer, engine, region, parameters))
+        fact = answer.fact({}, engine.as_parameters())
+        return Located(workspace, answer, fact, connection, self._looking_again(answer, engine, region, parameters))
 
     def _looking_again(
         self, answer: backend.Backend, engine: docker_engine.EngineOptions, region: str | None, parameters: t.Mapping[str, t.Any]

@@ -22,7 +22,7 @@ _FIELDS = ("name", "runtime", "status", "org_id", "parent_id")
 
 
 def variables(located: Located) -> dict[str, t.Any]:
-    """The host variables of one workspace, never a secret. A field that no source says is not defined."""
+    """The host variables of one workspace, never a secret. A field that no source says is not defined, nor who said what where all is from one source."""
     workspace, answer = located.workspace, located.backend
     found: dict[str, t.Any] = {"workspace_id": workspace.workspace_id}
     found.update({f"workspace_{name}": workspace.fields[name] for name in (*_FIELDS, *_OPERATORS_FIELDS) if name in workspace.fields})
@@ -31,11 +31,12 @@ def variables(located: Located) -> dict[str, t.Any]:
     found["workspace_tier"] = answer.tier
     found["workspace_backend"] = located.fact
     found["workspace_sources"] = workspace.sources
-    found["workspace_field_sources"] = workspace.field_sources
+    if len(workspace.sources) > 1:
+        found["workspace_field_sources"] = workspace.field_sources
     found["workspace_conflicts"] = workspace.conflicts
     found.update(located.looking_again)
     # without an address of its own, Ansible would connect to whatever machine has the host's name; .invalid is never one (RFC 2606)
-    found.update(located.fact["connection"] or {"ansible_host": f"{workspace.workspace_id}.invalid"})
+    found.update(located.connection or {"ansible_host": f"{workspace.workspace_id}.invalid"})
     return found
 
 

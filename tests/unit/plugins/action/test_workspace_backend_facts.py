@@ -117,3 +117,33 @@ def test_return_values_are_documented() -> None:
     fact = run(workspace_id=ID, runtime="external")["ansible_facts"]["workspace_backend"]
     assert set(documented) == set(fact)
     assert set(documented["restart"]["contains"]) == set(fact["restart"])
+
+
+NOW = 1_780_000_000
+KNOWN = {"workspace_id": ID, "tier": "eic", "lookup": "found", "looked_up_at": NOW - 100}
+
+
+@pytest.mark.parametrize(
+    ("known", "before", "max_age", "used"),
+    [
+        (KNOWN, {}, 100, True), (KNOWN, {}, 99, False), (KNOWN, {}, 0, False), ({**KNOWN, "lookup": "failed"}, {}, 100, False),
+        ({**KNOWN, "lookup": "not_found"}, {}, 100, True), ({**KNOWN, "looked_up_at": None}, {}, 100, False), (None, {}, 100, False),
+        # the role has returned it before
+        (KNOWN, {"workspace_backend": KNOWN}, 100, True),
+        # a task has looked since, as after a restart by the platform
+        (KNOWN, {"workspace_backend": {**KNOWN, "looked_up_at": None}}, 100, False),
+    ],
+)
+def test_what_the_inventory_knows_is_used_while_it_can_be(known: t.Any, before: dict[str, t.Any], max_age: int, used: bool) -> None:
+    found = action.known_backend({"workspace_id": f" {ID} ", "known": known, "max_age": max_age}, before, NOW)
+    assert found == (KNOWN if used and known["lookup"] == "found" else known if used else None)
+
+
+def test_what_is_known_of_another_workspace_is_refused() -> None:
+    with pytest.raises(AnsibleActionFail, match="known is about workspace other"):
+        run(workspace_id=ID, known={**KNOWN, "workspace_id": "other"})
+
+
+def test_a_fresh_answer_of_the_inventory_asks_nobody() -> None:
+    known = {**KNOWN, "looked_up_at": 1 << 40}
+    assert run(workspace_id=ID, known=known, docker_host="tcp://127.0.0.1:1")["ansible_facts"] == {"workspace_backend": known}

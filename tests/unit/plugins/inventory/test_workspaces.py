@@ -1,0 +1,206 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The adapter in a real inventory manager: options, hosts, groups, failures and the cache. One fake engine, a file, no network."""
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+import typing as t
+
+import pytest
+import yaml
+from ansible import constants as C
+from ansible.errors import AnsibleParserError
+from ansible.inventory.data import InventoryData
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.doc_fragments import constructed, inventory_cache
+from ansible_collections.molecule_ai.workspace.plugins.inventory import workspaces as plugin
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import fleet_sources
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "plugin_utils"))
+
+from fake_engine import FakeEngine
+
+A, B = "3f2b8c1e-9a47-4d0e-8b15-6c7d8e9f0a1b", "7d1e4a90-52c3-4f6b-a8e7-0b9c8d7e6f5a"
+SECRET = "not-a-real-secret"
+
+
+NAME = "molecule_ai.workspace.workspaces"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fixture_definitions() -> None:
+    """The options of the plugin, with those of the fragments, as the plugin loader defines them."""
+    options = yaml.safe_load(plugin.DOCUMENTATION)["options"]
+    for fragment in (constructed, inventory_cache):
+        options |= yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]
+    C.config.initialize_plugin_configuration_definitions("inventory", NAME, options)
+
+
+class Fleet:
+    """A directory with a configuration, parsed as often as a test likes."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.warnings: list[str] = []
+        self.data = InventoryData()
+
+    def parse(self, sources: list[dict[str, t.Any]], read_cache: bool = True, **options: t.Any) -> InventoryData:
+        path = self.directory / "fleet.workspaces.yml"
+        path.write_text(yaml.safe_dump({"plugin": "molecule_ai.workspace.workspaces", "sources": sources, **options}))
+        self.data, self.warnings = InventoryData(), []
+        made = plugin.InventoryModule()
+        made._load_name = made.ansible_name = NAME
+        made._redirected_names = [NAME]
+        assert made.verify_file(str(path)) and not made.verify_file(str(self.directory / "hosts.yml"))
+        made.display = _Display(self.warnings)
+        made.parse(self.data, DataLoader(), str(path), cache=read_cache)
+        if options.get("cache"):
+            made.update_cache_if_changed()
+        return self.data
+
+    def known(self, *entries: dict[str, str]) -> dict[str, str]:
+        (self.directory / "known.yml").write_text(yaml.safe_dump(list(entries)))
+        return {"type": "file", "path": "known.yml"}
+
+
+class _Display:
+    def __init__(self, warnings: list[str]) -> None:
+        self.warning = warnings.append
+
+    def __getattr__(self, name: str) -> t.Any:
+        return lambda *arguments, **named: None
+
+
+@pytest.fixture
+def fleet(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    for name in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    return Fleet(tmp_path)
+
+
+def test_hosts_variables_groups_and_constructed(fleet: Fleet) -> None:
+    """What the peers can do with compose, groups and keyed_groups; texts of sources are no templates."""
+    with FakeEngine({f"ws-{A[:12]}": "running", f"ws-{B}": "exited"}) as engine:
+        data = fleet.parse(
+            [
+                fleet.known({"workspace_id": A, "name": "alpha", "runtime": "claude-code", "status": "on {{ 1 + 1 }}"}),
+                {"type": "docker", "docker_host": engine.url},
+            ],
+            hostnames=["workspace_name"], compose={"rank": "workspace_tier | length"}, groups={"down": "workspace_tier == 'none'"},
+            keyed_groups=[{"key": "workspace_runtime | default('unknown')", "prefix": "r"}],
+        )
+    assert set(data.hosts) == {"alpha", B}
+    alpha = data.hosts["alpha"].get_vars()
+    assert (alpha["workspace_id"], alpha["workspace_tier"], alpha["ansible_host"], alpha["rank"]) == (A, "docker", f"ws-{A[:12]}", 6)
+    assert alpha["workspace_docker_host"] == alpha["ansible_docker_docker_host"] == alpha["workspace_backend"]["engine"]["docker_host"] == engine.url
+    assert alpha["workspace_field_sources"]["runtime"] == "file" and alpha["workspace_sources"] == ["file", "docker"]
+    from ansible.template import Templar
+    templar = Templar(loader=DataLoader(), variables=alpha)
+    assert templar.template(alpha["workspace_status"]) == "on {{ 1 + 1 }}"
+    members = {name: {host.name for host in group.hosts} for name, group in data.groups.items()}
+    assert members["tier_docker"] == {"alpha"} and members["tier_none"] == members["down"] == members["r_unknown"] == {B}
+    assert members["r_claude_code"] == members["runtime_claude_code"] == {"alpha"}
+    assert {group.name for group in data.groups["workspaces"].child_groups} == {"tier_docker", "tier_none"}
+    assert not fleet.warnings
+    data = fleet.parse([fleet.known({"workspace_id": A})], group_by=[])
+    assert {host.name for host in data.groups["workspaces"].hosts} == {A} and set(data.groups) == {"all", "ungrouped", "workspaces"}
+
+
+def test_values_are_templates_and_failures_fail(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default a source that failed is the end, and the failure can be read all the same; secrets are in neither."""
+    monkeypatch.setenv("PLATFORM", "http://127.0.0.1:9")
+    monkeypatch.setattr(fleet_sources.fleet_platform.Platform, "_call", _refuse)
+    source = {"type": "platform", "platform_url": "{{ lookup('env', 'PLATFORM') }}", "platform_token": SECRET}
+    with pytest.raises(AnsibleParserError) as caught:
+        fleet.parse([source, {"type": "docker", "docker_host": "unix:///nonexistent.sock"}])
+    assert "source platform: no answer from http://127.0.0.1:9" in str(caught.value) and "source docker: " in str(caught.value)
+    noted = fleet.data.groups["all"].get_vars()[plugin.FAILURES]
+    assert [(each["source"], each["type"]) for each in noted] == [("platform", "platform"), ("docker", "docker")]
+    assert SECRET not in str(caught.value) + json.dumps(noted)
+
+
+def _refuse(self: t.Any, *arguments: t.Any) -> t.Any:
+    raise fleet_sources.fleet_platform.PlatformError(f"no answer from {self._options.url}")
+
+
+def test_marked(fleet: Fleet) -> None:
+    """Lookup failed is told from not found; where nothing is known of any host, the variable and a warning remain."""
+    down = {"type": "docker", "docker_host": "unix:///nonexistent.sock"}
+    data = fleet.parse([fleet.known({"workspace_id": A, "runtime": "hermes"}, {"workspace_id": B, "runtime": "external"}), down], on_error="mark")
+    found = {name: host.get_vars()["workspace_backend"] for name, host in data.hosts.items()}
+    assert (found[A]["tier"], found[A]["lookup"]) == ("none", "failed") and "/nonexistent.sock" in found[A]["reason"]
+    assert found[B]["tier"] == "external" and data.hosts[A].get_vars()["ansible_host"] == f"{A}.invalid"
+    data = fleet.parse([down], on_error="mark")
+    assert not data.hosts and data.groups["all"].get_vars()[plugin.FAILURES][0]["source"] == "docker" and "/nonexistent.sock" in fleet.warnings[0]
+
+
+def test_cache(fleet: Fleet) -> None:
+    """Read when it is fresh, made for these very sources, and wanted; never written by a failed look; a failed source's workspaces are remembered."""
+    options: dict[str, t.Any] = {
+        "cache": True, "cache_plugin": "jsonfile", "cache_connection": str(fleet.directory / "cache"), "on_error": "mark",
+    }
+    file = fleet.known({"workspace_id": B, "runtime": "hermes"})
+    with FakeEngine({f"ws-{A}": "running"}) as engine:
+        docker = {"type": "docker", "docker_host": engine.url}
+        first = fleet.parse([file, docker], **options).hosts[A].get_vars()["workspace_backend"]["looked_up_at"]
+        engine.containers.clear()
+        cached = fleet.parse([file, docker], **options)
+        assert set(cached.hosts) == {A, B} and cached.hosts[A].get_vars()["workspace_backend"]["looked_up_at"] == first
+        assert set(fleet.parse([file, {**docker, "timeout": 7}], **options).hosts) == {B}, "another configuration asks again"
+        engine.containers[f"ws-{A}"] = "running"
+        assert set(fleet.parse([file, docker], read_cache=False, **options).hosts) == {A, B}, "--flush-cache asks again"
+    found = fleet.parse([file, docker], read_cache=False, **options)
+    lost = found.hosts[A].get_vars()
+    assert (lost["workspace_tier"], lost["workspace_backend"]["lookup"]) == ("none", "failed") and "earlier inventory" in lost["workspace_backend"]["reason"]
+    assert lost["workspace_sources"] == ["docker"]
+    assert set(fleet.parse([file, docker], **options).hosts) == {A, B} and not fleet.data.groups["all"].get_vars().get(plugin.FAILURES), "the good one stays"
+    stored = "".join(path.read_text() for path in (fleet.directory / "cache").iterdir())
+    assert A in stored
+
+
+def test_host_names(fleet: Fleet) -> None:
+    """An expression is a name too; one that cannot be evaluated is passed over, unless strict; two of a name are warned of."""
+    file = fleet.known({"workspace_id": A, "name": "Twin One"}, {"workspace_id": B, "name": "twin-one"})
+    names = ["workspace_name | lower | replace(' ', '-')", "'w-' ~ workspace_id[:4]", "nothing.at.all"]
+    assert set(fleet.parse([file], hostnames=names).hosts) == {"w-3f2b", "w-7d1e"} and "'twin-one'" in fleet.warnings[0]
+    with pytest.raises(AnsibleParserError, match="cannot make a host name"):
+        fleet.parse([file], hostnames=["nothing.at.all"], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"sources": []}, "no sources"), ({"sources": [{"type": "file", "path": "gone.yml"}]}, "gone.yml"),
+                             ({"sources": [{"type": "file", "path": "gone.yml"}], "runtime_config_dirs": {"x": "/etc"}}, "'/etc' is not allowed")],
+)
+def test_refused(fleet: Fleet, options: dict[str, t.Any], message: str) -> None:
+    if "runtime_config_dirs" in options:
+        fleet.known({"workspace_id": A})
+        options = {**options, "sources": [{"type": "file", "path": "known.yml"}]}
+    with pytest.raises(AnsibleParserError) as caught:
+        fleet.parse(**options)
+    assert message in str(caught.value)
+
+
+def test_documentation_is_the_argument_spec() -> None:
+    """Each option of each type of source, its type, default and aliases."""
+    documented = yaml.safe_load(plugin.DOCUMENTATION)["options"]["sources"]["suboptions"]
+    assert set(documented) == {name for spec in fleet_sources.ARGUMENT_SPECS.values() for name in spec}
+    assert documented["type"]["choices"] == list(fleet_sources.ARGUMENT_SPECS)
+    for kind, spec in fleet_sources.ARGUMENT_SPECS.items():
+        for name, option in spec.items():
+            shown = documented[name]
+            assert (shown["type"], sorted(shown.get("aliases", [])), shown.get("elements")) == (
+                option["type"], sorted(option.get("aliases", [])), option.get("elements")), (kind, name)
+            # the two timeouts have one place for two defaults
+            assert name == "timeout" or shown.get("default") == option.get("default"), (kind, name)
+
+
+def test_examples_are_configurations() -> None:
+    """They name options that exist."""
+    options = set(yaml.safe_load(plugin.DOCUMENTATION)["options"])
+    constructed = {"compose", "groups", "keyed_groups", "strict", "leading_separator", "cache", "cache_plugin", "cache_connection"}
+    for example in yaml.safe_load_all(plugin.EXAMPLES):
+        assert set(example) <= options | constructed
+        fleet_sources.from_options(example["sources"])

@@ -60,17 +60,17 @@ class ActionModule(ActionBase):
 def known_backend(arguments: t.Mapping[str, t.Any], found_before: t.Mapping[str, t.Any], now: float) -> dict[str, t.Any] | None:
     """The answer that an inventory has given already, if it may still be used; ``now`` and ages are in seconds.
 
-    It may not when it says that nothing is known, when it is too old, or when a task has looked since (``found_before``, the host's facts): then the
-    workspace may have moved, as after a restart by the platform. Raises :class:`InvalidInputError` if it is about another workspace.
+    It may not when it did not find the workspace, when it is too old, or when a task has found something else since (``found_before``, the host's facts):
+    then the workspace may have moved, as after a restart by the platform. Raises :class:`InvalidInputError` if it is about another workspace.
     """
     known = arguments.get("known")
-    if not known or not is_integer(known.get("looked_up_at")) or known.get("lookup") == "failed":
+    if not known or not is_integer(known.get("looked_up_at")) or known.get("lookup") != "found":
         return None
     workspace_id = (arguments.get("workspace_id") or "").strip()
     if known.get("workspace_id") != workspace_id:
         raise InvalidInputError(f"known is about workspace {known.get('workspace_id')}, not about {workspace_id}: give the host variable workspace_backend")
-    before = task_data.plain(found_before.get("workspace_backend")) or {}
-    if before and before.get("looked_up_at") is None:
+    before = found_before.get("workspace_backend")
+    if before and task_data.plain(before) != known:
         return None
     return known if now - known["looked_up_at"] <= arguments["max_age"] else None
 

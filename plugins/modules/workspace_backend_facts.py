@@ -108,7 +108,7 @@ options:
   known:
     description:
       - What the inventory P(molecule_ai.workspace.workspaces#inventory) has found, its host variable C(workspace_backend). It is returned instead of a lookup
-        unless it says that its own lookup failed, is older than O(max_age), or a task has looked since.
+        unless it did not find the workspace, is older than O(max_age), or a task has found something else since.
     type: dict
   max_age:
     description:

@@ -86,6 +86,8 @@ class Locator:
         source = None
         if answer.tier == "docker":
             source = next(engine for engine, state in fleet.containers[str(answer.container)] if state == "running")
+        elif answer.stopped_container in fleet.containers:
+            source = fleet.containers[str(answer.stopped_container)][0][0]
         elif answer.tier == "eic":
             source = next((name for name, instance in workspace.instances if instance.instance_id == answer.instance_id), None)
         return self._answer(workspace, answer, source)
@@ -111,7 +113,7 @@ class Locator:
     def _answer(self, workspace: fleet_merge.FleetWorkspace, answer: backend.Backend, source: str | None) -> Located:
         answer = dataclasses.replace(answer, looked_up_at=self._looked_up_at)
         parameters = self._sources[source].parameters if source else {}
-        engine = docker_engine.EngineOptions.from_parameters(parameters if answer.tier == "docker" else {})
+        engine = docker_engine.EngineOptions.from_parameters(parameters if answer.tier != "eic" else {})
         instance = next((found for _source, found in workspace.instances if found.instance_id == answer.instance_id), None)
         region = self._region(workspace, instance) if answer.tier == "eic" else None
         profile = parameters.get("profile") if answer.tier == "eic" else None
@@ -123,7 +125,7 @@ class Locator:
         self, answer: backend.Backend, engine: docker_engine.EngineOptions, region: str | None, parameters: t.Mapping[str, t.Any]
     ) -> dict[str, t.Any]:
         """The variables with which the role ``backend`` asks the same place again, when this answer has become too old."""
-        if answer.tier == "docker":
+        if answer.tier == "docker" or answer.stopped_container:
             options = engine.as_parameters()
             names = {"docker_host": "docker_host", "tls": "docker_tls", "validate_certs": "docker_validate_certs", "ca_path": "docker_ca_path"}
             names.update(client_cert="docker_client_cert", client_key="docker_client_key")

@@ -97,7 +97,7 @@ class Platform:
 
     def workspaces(self) -> list[dict[str, t.Any]]:
         """The platform's objects of all workspaces but the removed ones; raises :class:`PlatformError`. The token must be an administrator's."""
-        listing = self._call("GET", _Subject("/workspaces", "the list of workspaces", "list", "platform_url"), _MAX_LISTING)
+        listing = self._call("GET", _Subject("/workspaces", "the list of workspaces", "fleet", "platform_url"), _MAX_LISTING)
         if not isinstance(listing, list) or not all(isinstance(entry, dict) for entry in listing):
             raise self._stranger("list of objects")
         return listing

@@ -127,7 +127,7 @@ KNOWN = {"workspace_id": ID, "tier": "eic", "lookup": "found", "looked_up_at": N
     ("known", "before", "max_age", "used"),
     [
         (KNOWN, {}, 100, True), (KNOWN, {}, 99, False), (KNOWN, {}, 0, False), ({**KNOWN, "lookup": "failed"}, {}, 100, False),
-        ({**KNOWN, "lookup": "not_found"}, {}, 100, True), ({**KNOWN, "looked_up_at": None}, {}, 100, False), (None, {}, 100, False),
+        ({**KNOWN, "lookup": "not_found"}, {}, 100, False), ({**KNOWN, "looked_up_at": None}, {}, 100, False), (None, {}, 100, False),
         # the role has returned it before
         (KNOWN, {"workspace_backend": KNOWN}, 100, True),
         # a task has looked since, as after a restart by the platform
@@ -136,7 +136,7 @@ KNOWN = {"workspace_id": ID, "tier": "eic", "lookup": "found", "looked_up_at": N
 )
 def test_what_the_inventory_knows_is_used_while_it_can_be(known: t.Any, before: dict[str, t.Any], max_age: int, used: bool) -> None:
     found = action.known_backend({"workspace_id": f" {ID} ", "known": known, "max_age": max_age}, before, NOW)
-    assert found == (KNOWN if used and known["lookup"] == "found" else known if used else None)
+    assert found == (KNOWN if used else None)
 
 
 def test_what_is_known_of_another_workspace_is_refused() -> None:

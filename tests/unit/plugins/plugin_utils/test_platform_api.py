@@ -111,7 +111,7 @@ def test_every_error_is_one_sentence_without_the_token(
 
 def test_an_empty_404_with_an_organisation_says_that_it_is_the_wrong_one(server: Server, time: Time) -> None:
     server.will(404)
-    with pytest.raises(PlatformError, match="the given platform_org_id is not the right one"):
+    with pytest.raises(PlatformError, match="not the workspace's"):
         platform(server, time, platform_org_id="org-2").workspace(WORKSPACE)
 
 

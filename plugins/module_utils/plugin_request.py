@@ -30,7 +30,8 @@ or another one is making them right now.
 ``{"files": [{"plugin", "path", "previous", "text": str | None}]}``; None for what is gone, is no UTF-8 text, is no plain file or is larger.
 
 ``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles, or None. With
-``rolled_back``, ``digest`` is what inspect said of ``previous``::
+``rolled_back``, ``digest`` is what inspect said of ``previous``. ``strays``: of the directories below ``plugins`` whose names no plugin can have, those to
+remove, as ``exclusive`` inspection names them::
 
     {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
      "restart_pending": [name], "recovered": [sentence]}
@@ -47,7 +48,7 @@ import json
 import os
 from typing import Any, Callable, Mapping, Sequence
 
-from . import directory_files, placements, plugin_store, previous_version, receipts
+from . import directory_files, placements, plugin_store, previous_version, receipts, stray_directories
 from .errors import InvalidInputError, WorkspaceError
 from .names import is_integer, is_plugin_name, validate_config_dir, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
@@ -183,8 +184,11 @@ def _inspect(request: _Request) -> dict[str, Any]:
         unmanaged = [name for name in found if name not in wanted]
         if exclusive:
             wanted.update({name: None for name in unmanaged if is_plugin_name(name)})
+        plugins = {name: _inspect_plugin(request, directories, name, digest, name in rolled_back) for name, digest in wanted.items()}
+        if exclusive:
+            plugins.update({printable(name): _inspect_stray(request, directories, name) for name in stray_directories.find(directories)})
         return {
-            "plugins": {name: _inspect_plugin(request, directories, name, digest, name in rolled_back) for name, digest in wanted.items()},
+            "plugins": plugins,
             "unmanaged": [printable(name) for name in unmanaged],
             "restart_pending": sorted(_pending(directories)),
             "interrupted": [printable(name) for name in leftovers(directories.staging_fd)],
@@ -213,6 +217,23 @@ def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: 
         "placements": _predict_placements(request, directories, name) if differs else None,
         "has_remains": has_remains,
         "previous": _describe_previous(previous) if previous is not None else None,
+    }
+
+
+def _inspect_stray(request: _Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any]:
+    """As :func:`_inspect_plugin`, for a directory whose name no plugin can have: it has no receipt."""
+    label = directories.plugin_label(printable(name))
+    live = observe(directories.plugins_fd, name, owner=request.owner, limits=request.live_limits, label=label) if directories.plugins_fd is not None else None
+    return {
+        "exists": live is not None,
+        "digest": tree_digest(live.entries) if live else None,
+        "wrong_owner": [],
+        "entries": _printable_entries(live.entries) if live else None,
+        "receipt": None,
+        "receipt_problem": None,
+        "placements": stray_directories.predict(directories, name, request.claude_directories) if live else None,
+        "has_remains": False,
+        "previous": None,
     }
 
 
@@ -303,8 +324,18 @@ def _apply(request: _Request) -> dict[str, Any]:
         if directories.state_fd is not None:
             plugin_store.remove_abandoned_transfers(directories.state_fd)
         result = plugin_store.apply(directories, changes, shipment, settings)
+        for name, outcome in stray_directories.remove(directories, _strays(request), request.claude_directories, request.job).items():
+            done = {"changed": True, "previous_digest": None, "digest": None, "removed_placements": outcome["removed"], "kept": outcome["kept"]}
+            result["plugins"][name] = done
         result["restart_pending"] = sorted(_pending(directories))
         return result
+
+
+def _strays(request: _Request) -> list[str]:
+    value = request.get("strays") or []
+    if not isinstance(value, list) or len(value) > _MAX_FILES or not all(isinstance(name, str) for name in value):
+        raise InvalidInputError(f"strays must be a list of at most {_MAX_FILES} names")
+    return value
 
 
 def _pending_restarts(request: _Request) -> dict[str, Any]:
@@ -390,7 +421,7 @@ _OPERATIONS: dict[str, Callable[[_Request], dict[str, Any]]] = {
 _FIELDS = {
     "inspect": frozenset(("plugins", "exclusive")),
     "read": frozenset(("files", "max_bytes")),
-    "apply": frozenset(("plugins", "shipment")),
+    "apply": frozenset(("plugins", "shipment", "strays")),
     "pending_restarts": frozenset(),
     "confirm_restart": frozenset(("install_ids",)),
 }

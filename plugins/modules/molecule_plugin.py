@@ -184,7 +184,8 @@ options:
   exclusive:
     description:
       - Remove every plugin directory that O(name) or O(plugins) does not name.
-      - What cannot be the name of a plugin is not removed, only listed in RV(unmanaged).
+      - That includes directories whose names no plugin can have, dot directories too, because the runtime loads them. Other files are not removed, only
+        listed in RV(unmanaged).
     type: bool
     default: false
   max_bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from ..module_utils.names import is_plugin_name
 from ..module_utils.plugin_tree import Entries, Entry, sorted_paths
 from ..module_utils.printable import printable
 from .bundle import read_bundled_files
@@ -180,13 +181,14 @@ def _file_changes(plan: PluginPlan) -> list[_FileChange]:
 
 
 def _may_be_text(change: _FileChange) -> bool:
-    # The root itself has no path that could be asked for, and a name that is not printable none that the workspace would find again.
+    # The root itself has no path that could be asked for, and neither has what the workspace would not find again: a name that is not printable, or a
+    # directory that cannot be a plugin.
     are_files = all(entry is None or entry["type"] == "file" for entry in (change.before, change.after))
-    return are_files and change.path != "" and printable(change.path) == change.path
+    return are_files and change.path != "" and printable(change.path) == change.path and is_plugin_name(change.plan.name)
 
 
 def _file_diff(change: _FileChange, before: str | None, after: str | None) -> dict[str, str]:
-    header = f"plugins/{change.plan.name}/{printable(change.path)}"
+    header = f"plugins/{printable(change.plan.name)}/{printable(change.path)}"
     # An empty file that comes or goes has no line to show.
     if before is None or after is None or before == after:
         before, after = _in_words(change.before), _in_words(change.after)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Collection, Mapping, Sequence
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from ..module_utils.names import validate_config_dir, validate_plugin_name
+from ..module_utils.names import is_plugin_name, validate_config_dir, validate_plugin_name
 from ..module_utils.plugin_options import PLUGIN_ARGUMENT_SPEC
 from ..module_utils.plugin_request import VERSION
 from ..module_utils.plugin_tree import Drift, Entries, compare
@@ -175,8 +175,10 @@ def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | N
             "plugin_version": plan.prepared.version if plan.prepared else None,
         }
         for plan in plans
+        if is_plugin_name(plan.name)
     ]
-    return {**_request("apply", target), "shipment": shipment, "job": dict(job), "plugins": plugins}
+    strays = [plan.name for plan in plans if not is_plugin_name(plan.name)]
+    return {**_request("apply", target), "shipment": shipment, "job": dict(job), "plugins": plugins, "strays": strays}
 
 
 def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed: Observed, target: Target) -> PluginPlan:

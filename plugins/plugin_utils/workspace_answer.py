@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Mapping, TypeVar
 
 from ..module_utils.errors import WorkspaceError
-from ..module_utils.names import is_plugin_name
 from ..module_utils.plugin_tree import Entries
 
 _T = TypeVar("_T")
@@ -96,8 +95,8 @@ def parse_inspection(answer: object, names: list[str]) -> Inspection:
     data = _mapping(answer, "inspect")
     plugins = _mapping(data.get("plugins"), "plugins")
     unmanaged = _texts(data.get("unmanaged"), "unmanaged")
-    # A name is checked before it is sent back in an order to remove: an answer must not choose what is removed beyond plugins.
-    others = [name for name in unmanaged if name in plugins and name not in names and is_plugin_name(name)]
+    # Whatever is not a plugin's name is sent back as one of the workspace's own listing to choose from, never as part of a path.
+    others = [name for name in unmanaged if name in plugins and name not in names]
     return Inspection(
         plugins={name: _observed(plugins.get(name), f"plugins.{name}") for name in names},
         others={name: _observed(plugins[name], f"plugins.{name}") for name in sorted(others)},

@@ -269,16 +269,16 @@ def test_a_removal_in_diff_mode_shows_what_goes(workspace: Workspace) -> None:
 def test_unmanaged_plugins_are_reported_or_removed(workspace: Workspace) -> None:
     workspace.run(name="ecc", source="./ecc")
     for name in ("stranger", "No plugin"):
-        (workspace.plugins / name).mkdir()
+        plugin(workspace.plugins / name)
     result = workspace.run(name="ecc", source="./ecc")
     assert (result["changed"], result["unmanaged"]) == (False, ["No plugin", "stranger"])
     assert {drift["plugin"] for drift in result["drift"] if drift["kind"] == "unmanaged"} == {"stranger", "No plugin"}
-    predicted = workspace.run(check=True, name="ecc", source="./ecc", exclusive=True)
+    predicted = workspace.run(check=True, diff=True, name="ecc", source="./ecc", exclusive=True)
     result = workspace.run(name="ecc", source="./ecc", exclusive=True)
     assert workspace.operations == ["inspect", "apply"]
     assert result["plugins"] == predicted["plugins"]
-    assert {plugin["name"]: plugin["action"] for plugin in result["plugins"]} == {"ecc": "none", "stranger": "removed"}
-    assert sorted(path.name for path in workspace.plugins.iterdir()) == ["No plugin", "ecc"]
+    assert {plugin["name"]: plugin["action"] for plugin in result["plugins"]} == {"ecc": "none", "stranger": "removed", "No plugin": "removed"}
+    assert [path.name for path in workspace.plugins.iterdir()] == ["ecc"]
     assert workspace.run(name="ecc", source="./ecc", exclusive=True)["changed"] is False
 
 

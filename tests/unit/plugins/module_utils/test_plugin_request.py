@@ -382,7 +382,7 @@ def test_exclusive_describes_the_unmanaged_that_can_be_removed(installed):
     write_tree(installed.plugins / "other", V2)
     (installed.plugins / ".hidden").mkdir()
     seen = installed.inspect({"ecc": V1}, exclusive=True)
-    assert sorted(seen["plugins"]) == ["ecc", "other"]
+    assert sorted(seen["plugins"]) == [".hidden", "ecc", "other"]
     assert seen["plugins"]["other"]["digest"] == digest_of(V2) and seen["plugins"]["other"]["placements"] is not None
     json.dumps(seen)
 

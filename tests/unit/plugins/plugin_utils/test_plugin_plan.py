@@ -200,7 +200,7 @@ def test_requests(tmp_path: Path) -> None:
         "plugins": [{"name": "ecc", "state": "present", "digest": "sha256:1"}, {"name": "old", "state": "absent"}, {"name": "bad", "state": "rolled_back"}],
     }
     assert plugin_plan.apply_request(TARGET, [plan], "/tmp/shipment.tar", {"user": "ops"}) == common | {
-        "operation": "apply", "shipment": "/tmp/shipment.tar", "job": {"user": "ops"},
+        "operation": "apply", "shipment": "/tmp/shipment.tar", "job": {"user": "ops"}, "strays": [],
         "plugins": [
             {"name": "ecc", "state": "present", "digest": tree_digest(wanted), "observed_digest": None, "source": "plugins/ecc", "plugin_version": "1.0.0"}
         ],

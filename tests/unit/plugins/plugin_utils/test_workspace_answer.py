@@ -34,8 +34,8 @@ def test_a_good_inspection() -> None:
     assert inspection.unmanaged == ("other", "../x", "No plugin")
 
 
-def test_only_plugins_can_be_removed_as_others() -> None:
-    assert list(parse_inspection(INSPECTION, ["ecc"]).others) == ["other"]
+def test_only_what_is_unmanaged_and_described_is_another() -> None:
+    assert list(parse_inspection(INSPECTION, ["ecc"]).others) == ["../x", "other"]
 
 
 def test_a_good_application() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
@@ -58,11 +58,14 @@ class ActionModule(ActionBase):
         self._warnings: list[Any] = []
         self._cache = RunCache(Path(C.DEFAULT_LOCAL_TMP) / "molecule_ai_workspace")
         try:
-            return self._converge()
+            try:
+                return self._converge()
+            finally:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
         except (WorkspaceError, AnsibleActionFail) as error:
             raise task_data.failure(error) from None
-        finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+        except AnsibleConnectionFailure as error:
+            raise task_data.unreachable(error) from None
 
     def _converge(self) -> dict[str, Any]:
         options = self._options()

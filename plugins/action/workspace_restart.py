@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.errors import WorkspaceError
@@ -39,4 +39,6 @@ class ActionModule(ActionBase):
             result.update(restart.run(task_data.plain(parameters), backend, remote, self._task.check_mode))
         except (WorkspaceError, AnsibleActionFail) as error:
             raise task_data.failure(error) from None
+        except AnsibleConnectionFailure as error:
+            raise task_data.unreachable(error) from None
         return result

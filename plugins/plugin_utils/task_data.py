@@ -4,6 +4,7 @@
 """What an action plugin gets from Ansible, in built-in types: values, variables of the host, and what its module answered on the workspace."""
 from __future__ import annotations
 
+import re
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
@@ -11,6 +12,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 
 _MAX_REASON = 300
+_STOPPED_CONTAINER = re.compile(r'The container "([^"]*)" has been paused .*409.*is (?:not running|restarting)', re.DOTALL)
 
 
 def plain(value: object) -> Any:
@@ -53,6 +55,17 @@ def failure(error: WorkspaceError | AnsibleActionFail) -> AnsibleActionFail:
     failed = error if isinstance(error, AnsibleActionFail) else AnsibleActionFail(str(error))
     failed.result.pop("exception", None)
     return failed
+
+
+def unreachable(error: AnsibleConnectionFailure) -> AnsibleConnectionFailure:
+    """Return ``error``, or a sentence that is true: Docker's connection plugin calls each container paused in which nothing can be executed."""
+    stopped = _STOPPED_CONTAINER.search(str(error))
+    if stopped is None:
+        return error
+    return AnsibleConnectionFailure(
+        f"container {stopped.group(1)} stopped while it was being worked in, or somebody restarted it: read 'docker logs {stopped.group(1)}', start it if it "
+        "is still down, and run again: what was begun is finished then"
+    )
 
 
 def result_of(returned: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.task_data import backend_fact, plain, result_of, variable
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.task_data import backend_fact, plain, result_of, unreachable, variable
 
 
 def test_a_result_is_given_back() -> None:
@@ -74,3 +74,12 @@ def test_the_backend_is_a_fact_or_nothing() -> None:
     assert backend_fact({"workspace_backend": {"tier": "eic"}, "ansible_facts": {}}, lambda value: value) == {"tier": "eic"}
     with pytest.raises(InvalidInputError, match="must be what"):
         backend_fact({"workspace_backend": "eic"}, lambda value: value)
+
+
+@pytest.mark.parametrize("state", ["not running", "restarting, wait until the container is running"])
+def test_a_container_that_stopped_is_not_called_paused(state: str) -> None:
+    text = f'The container "ws-1" has been paused (409 Client Error for http+docker://localhost/exec: Conflict ("container 5f0c is {state}"))'
+    sentence = str(unreachable(AnsibleConnectionFailure(text)))
+    assert sentence.startswith("container ws-1 stopped while it was being worked in") and "409" not in sentence
+    paused = AnsibleConnectionFailure('The container "ws-1" has been paused (409 Client Error: Conflict ("container 5f0c is paused, unpause first"))')
+    assert unreachable(paused) is paused

@@ -4,6 +4,7 @@
 """Adapter: options of ``workspace_backend_facts`` -> ``backend_evidence.find_backends`` -> facts. It runs on the controller and connects to no workspace."""
 from __future__ import annotations
 
+import dataclasses
 import time
 import typing as t
 
@@ -90,9 +91,10 @@ def facts(arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     refuse_duplicates(workspaces)
     answers = backend_evidence.find_backends(workspaces, settings, engine, aws)
     # only an eic connection needs the region, and only then must botocore be there
-    region = aws_session.region(aws, aws_session.session(aws)) if any(answer.tier == "eic" for answer in answers) else None
+    if any(answer.tier == "eic" for answer in answers):
+        aws = dataclasses.replace(aws, region=aws_session.region(aws, aws_session.session(aws)))
     found = {}
     for answer in answers:
-        connection = connection_variables.for_backend(answer, engine, region=region, profile=aws.profile, os_user=arguments["os_user"])
+        connection = connection_variables.for_backend(answer, engine, aws, os_user=arguments["os_user"])
         found[answer.workspace.workspace_id] = answer.fact(connection, engine.as_parameters())
     return {"workspace_backends": found} if several else {"workspace_backend": found[workspaces[0].workspace_id]}

@@ -35,6 +35,7 @@ options:
       - AWS region of the instance.
       - Without it, the region of the AWS profile, and without that V(us-east-2).
     type: string
+    aliases: [aws_region]
     env:
       - name: AWS_DEFAULT_REGION
       - name: AWS_REGION
@@ -43,26 +44,46 @@ options:
       - name: ansible_eic_region
   profile:
     description:
-      - Name of the AWS profile to use.
-      - Without it and without O(access_key), botocore's usual search applies. It takes the environment, the default profile, container and instance roles.
+      - Name of the AWS profile to use. It may have keys, a role to assume, SSO, a credential process, or a container's or instance's role as source.
+      - Without it and without O(access_key), botocore's usual search applies. It takes the environment (E(AWS_PROFILE), E(AWS_ACCESS_KEY_ID),
+        E(AWS_SECRET_ACCESS_KEY), E(AWS_SESSION_TOKEN), E(AWS_WEB_IDENTITY_TOKEN_FILE) and so on), the default profile, container and instance roles.
+        E(AWS_ACCESS_KEY) and E(AWS_SECRET_KEY) are taken when none of these variables is set.
+      - A profile that asks for an MFA code cannot be used, because a play cannot give one.
     type: string
+    aliases: [aws_profile]
     vars:
+      - name: workspace_aws_profile
       - name: ansible_eic_profile
   access_key:
     description: AWS access key id. Excludes O(profile).
     type: string
+    aliases: [aws_access_key_id, aws_access_key]
     vars:
+      - name: workspace_aws_access_key
       - name: ansible_eic_access_key
   secret_key:
     description: AWS secret access key, needed with O(access_key).
     type: string
+    aliases: [aws_secret_access_key, aws_secret_key]
     vars:
+      - name: workspace_aws_secret_key
       - name: ansible_eic_secret_key
   session_token:
     description: AWS session token, for temporary O(access_key) and O(secret_key).
     type: string
+    aliases: [aws_session_token]
     vars:
+      - name: workspace_aws_session_token
       - name: ansible_eic_session_token
+  assume_role_arn:
+    description:
+      - ARN of an IAM role to assume with the credentials that the other options give.
+      - It is assumed anew for each new connection. E(AWS_ENDPOINT_URL_STS) names another address for STS.
+    type: string
+    aliases: [iam_role_arn]
+    vars:
+      - name: workspace_aws_assume_role_arn
+      - name: ansible_eic_assume_role_arn
   endpoint_id:
     description:
       - Id of the EC2 Instance Connect Endpoint to use.
@@ -159,9 +180,12 @@ options:
   ec2_endpoint_url:
     description: URL of the EC2 API, for VPC interface endpoints.
     type: string
+    aliases: [endpoint_url, aws_endpoint_url]
     env:
+      - name: AWS_URL
       - name: AWS_ENDPOINT_URL_EC2
     vars:
+      - name: workspace_ec2_endpoint_url
       - name: ansible_eic_ec2_endpoint_url
   instance_connect_endpoint_url:
     description: URL of the EC2 Instance Connect API (which takes the public key), for VPC interface endpoints.
@@ -180,9 +204,11 @@ options:
   ca_bundle:
     description: File of PEM certificates that are trusted for the endpoint and the AWS APIs, instead of the system's.
     type: path
+    aliases: [aws_ca_bundle]
     env:
       - name: AWS_CA_BUNDLE
     vars:
+      - name: workspace_aws_ca_bundle
       - name: ansible_eic_ca_bundle
   known_hosts_file:
     description:
@@ -269,7 +295,9 @@ private_hosts:
 """
 
 import contextlib
+import dataclasses
 import os
+import random
 import re
 import time
 import typing as t
@@ -292,6 +320,7 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import (
     eic_ticket,
     eic_use,
 )
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_settings import Settings
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target
 
 display = Display()
@@ -306,11 +335,13 @@ _DEFAULTS_BELOW_HOME: dict[str, t.Callable[[str], str]] = {
 }
 _NO_CONTROL_PERSIST = re.compile(rb"(?i)^(-o)?\s*ControlPersist[\s=]+(no|false)\s*$")
 _CONNECTION_LOST = 255
-_EXTRA_TUNNEL_WAIT = 2.0
+_ATTEMPTS = 3
+_SPARE_WAIT = 2
+_NO_TUNNEL_LEFT = frozenset(["TunnelBudget", "TunnelQuota", "LockTimeout"])
 
 
 class _NoTunnelLeft(AnsibleConnectionFailure):  # type: ignore[misc]
-    """All tunnels of the budget were in use for too long."""
+    """All tunnels that there may be were in use for too long."""
 
 
 @contextlib.contextmanager
@@ -319,7 +350,7 @@ def _ansible_errors() -> t.Iterator[None]:
     try:
         yield
     except eic_session.EicError as error:
-        if error.code == "TunnelBudget":
+        if error.code in _NO_TUNNEL_LEFT:
             raise _NoTunnelLeft(str(error)) from None
         kinds = {eic_errors.AUTHENTICATION: AnsibleAuthenticationFailure, eic_errors.CONFIGURATION: AnsibleError}
         raise kinds.get(error.kind, AnsibleConnectionFailure)(str(error)) from None
@@ -354,7 +385,7 @@ class Connection(SshConnection):  # type: ignore[misc]
         value = super().get_option(option, hostvars)
         return _DEFAULTS_BELOW_HOME[option](C.ANSIBLE_HOME) if value is None and option in _DEFAULTS_BELOW_HOME else value
 
-    def _settings(self) -> eic_session.Settings:
+    def _settings(self) -> Settings:
         """The options as they are set now; core sets them after the constructor, and anew for each item of a loop."""
         get = self.get_option
         host = get("host") or self._play_context.remote_addr
@@ -366,7 +397,7 @@ class Connection(SshConnection):  # type: ignore[misc]
         makedirs_safe(unfrackpath(get("state_directory")), 0o700)
         makedirs_safe(os.path.dirname(get("known_hosts_file")), 0o700)
         with _ansible_errors():
-            return eic_session.Settings(
+            return Settings(
                 instance_id=instance_id,
                 os_user=get("remote_user") or "",
                 port=int(get("port") or 22),
@@ -379,6 +410,7 @@ class Connection(SshConnection):  # type: ignore[misc]
                     session_token=get("session_token") or None,
                     endpoint_url=get("ec2_endpoint_url") or None,
                     aws_ca_bundle=get("ca_bundle") or None,
+                    assume_role_arn=get("assume_role_arn") or None,
                 ),
                 max_tunnel_duration=get("max_tunnel_duration"),
                 instance_connect_endpoint_url=get("instance_connect_endpoint_url") or None,
@@ -398,6 +430,13 @@ class Connection(SshConnection):  # type: ignore[misc]
                 target_cache_lifetime=get("target_cache_lifetime"),
                 ssh_executable=get("ssh_executable"),
             )
+
+    def reset(self) -> None:
+        """core's, and the spare connections as well."""
+        super().reset()
+        settings = self._settings()
+        for number in range(1, settings.tunnel_budget):
+            eic_master.stop(settings.ssh_executable, dataclasses.replace(settings, spare=number).control_path)
 
     def _key_file(self) -> str | None:
         """The user's own key, by file or (from ansible-core 2.19 on) by core's ssh-agent, which leaves the public key in a file."""
@@ -436,36 +475,45 @@ class Connection(SshConnection):  # type: ignore[misc]
     def _bare_run(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool = True, checkrc: bool = True) -> tuple[int, bytes, bytes]:
         """Every ssh, sftp and scp passes here: see to it that the shared connection is up, run, and say what a 255 was."""
         settings = self._settings()
+        end = time.monotonic() + settings.tunnel_wait
         # nobody gives the connection up for another host's sake meanwhile
         with eic_use.using(settings.use_file):
-            return self._run_shared(settings, cmd, in_data, sudoable)
+            while True:
+                try:
+                    return self._run_somewhere(settings, cmd, in_data, sudoable)
+                except _NoTunnelLeft:
+                    # a session of the first connection may become free before a tunnel does
+                    if not eic_master.is_alive(settings.control_path) or time.monotonic() >= end:
+                        raise
+                time.sleep(random.uniform(0.2, 0.6))  # noqa: S311 - spreads load, guards nothing
 
-    def _run_shared(self, settings: eic_session.Settings, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes]:
-        unused_status = f"{self._ticket_path}.status"
-        end, attempts = time.monotonic() + settings.tunnel_wait, 3
-        while attempts:
-            attempts -= 1
+    def _run_somewhere(self, settings: Settings, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes]:
+        """Run over the shared connection or, where sshd allows no more sessions on it (``MaxSessions``), over the first spare one that has any left."""
+        result = self._run_shared(settings, cmd, in_data, sudoable)
+        for number in range(1, settings.tunnel_budget):
+            if result is not None:
+                break
+            spare = dataclasses.replace(settings, spare=number, tunnel_wait=min(_SPARE_WAIT, settings.tunnel_wait))
+            with eic_use.using(spare.use_file):
+                result = self._run_shared(spare, eic_session.moved(cmd, settings, spare), in_data, sudoable)
+        if result is None:
+            raise _NoTunnelLeft(eic_errors.sentence("NoSessionLeft", settings.context()))
+        return result
+
+    def _run_shared(self, settings: Settings, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
+        """Run over the shared connection of ``settings``; ``None`` when it has no session left, and nothing has started."""
+        for _attempt in range(_ATTEMPTS):
             self._open(settings)
             master = eic_master.identity(settings.control_path)
             result = self._run_once(cmd, in_data, sudoable)
             if result is not None and 0 <= result[0] < _CONNECTION_LOST:
                 return result
-            report = eic_ticket.take_report(unused_status)
+            report = eic_ticket.take_report(f"{self._ticket_path}.status")
             if result is not None and (report is None or report.code != "TicketMissing"):
                 return self._explain(settings, cmd, result, master)
             # ssh found the shared connection gone, or out of sessions, and had no ticket for another: nothing has started
             if eic_master.is_alive(settings.control_path):
-                try:
-                    with _ansible_errors(), eic_session.ticket(settings, self._ticket_path, wait=_EXTRA_TUNNEL_WAIT):
-                        result = self._run_once(cmd, in_data, sudoable)
-                except _NoTunnelLeft:
-                    if time.monotonic() >= end:
-                        raise
-                    # a session of the shared connection may become free before a tunnel does
-                    attempts += 1
-                    continue
-                if result is not None:
-                    return result if 0 <= result[0] < _CONNECTION_LOST else self._explain(settings, cmd, result, master)
+                return None
         raise AnsibleConnectionFailure(eic_errors.sentence("TicketMissing", settings.context()))
 
     def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
@@ -476,14 +524,14 @@ class Connection(SshConnection):  # type: ignore[misc]
         except AnsibleControlPersistBrokenPipeError:
             return None
 
-    def _open(self, settings: eic_session.Settings) -> None:
+    def _open(self, settings: Settings) -> None:
         """Open the shared connection unless it is up. Only here is anything repeated: no command has started yet."""
         if eic_session.is_ready(settings):
             return
         display.vvv(f"EIC: OPEN TUNNEL TO {settings.instance_id} FOR USER {settings.os_user}", host=self.host)
         executable = self.get_option("ssh_executable")
         command = self._build_command(executable, "ssh", self.host)
-        command = command[command.index(to_bytes(executable)):]
+        command = eic_session.moved(command[command.index(to_bytes(executable)):], dataclasses.replace(settings, spare=0), settings)
         attempts = 1 + max(0, int(super().get_option("reconnection_retries")))
         for attempt in range(1, attempts + 1):
             try:
@@ -497,7 +545,7 @@ class Connection(SshConnection):  # type: ignore[misc]
                 display.vv(f"EIC: attempt {attempt} of {attempts}: {error}", host=self.host)
 
     def _explain(
-        self, settings: eic_session.Settings, cmd: list[bytes], result: tuple[int, bytes, bytes], master: tuple[int, int] | None
+        self, settings: Settings, cmd: list[bytes], result: tuple[int, bytes, bytes], master: tuple[int, int] | None
     ) -> tuple[int, bytes, bytes]:
         """Raise what a 255 (or a signal that killed ssh) after the start of a command means; a transfer whose connection (``master``) stayed up is left to
         core, which may try another way."""

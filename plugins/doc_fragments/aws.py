@@ -20,7 +20,9 @@ options:
     description:
       - Named profile of the AWS configuration on the controller. It excludes O(access_key), O(secret_key) and O(session_token).
       - Without a profile and without keys, credentials are searched where all AWS tools search them (E(AWS_PROFILE), E(AWS_ACCESS_KEY_ID),
-        SSO, container and instance roles, and so on).
+        SSO, a credential process, web identities, container and instance roles, and so on). E(AWS_ACCESS_KEY) and E(AWS_SECRET_KEY) are taken when
+        neither of these two variables is set.
+      - A profile that asks for an MFA code cannot be used, because a play cannot give one.
     type: str
     aliases: [aws_profile]
   access_key:
@@ -38,9 +40,16 @@ options:
       - Session token of temporary credentials; needs O(access_key) and O(secret_key).
     type: str
     aliases: [aws_session_token]
+  assume_role_arn:
+    description:
+      - ARN of an IAM role to assume with the credentials that the other options give.
+      - E(AWS_ENDPOINT_URL_STS) names another address for STS.
+    type: str
+    aliases: [iam_role_arn]
   endpoint_url:
     description:
       - URL to use instead of AWS's own for the region, for example that of a VPC endpoint.
+      - If it is not set, the environment variable E(AWS_URL) is used.
     type: str
     aliases: [aws_endpoint_url, ec2_url]
   aws_ca_bundle:

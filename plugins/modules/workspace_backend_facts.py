@@ -153,7 +153,7 @@ attributes:
 notes:
   - Facts should be read as C(ansible_facts.workspace_backend). Its injection as a variable of its own is deprecated by ansible-core 2.20.
   - Credentials given as O(access_key), O(secret_key) and O(session_token) serve this lookup only and never enter the facts. A connection of tier
-    V(eic) takes its own from a profile, its variables or the environment.
+    V(eic) takes its own from a profile, its variables or the environment. Profile, role, region, O(endpoint_url) and O(aws_ca_bundle) are handed on to it.
 seealso:
   - module: molecule_ai.workspace.molecule_plugin
   - module: molecule_ai.workspace.workspace_restart

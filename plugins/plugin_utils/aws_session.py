@@ -16,9 +16,12 @@ import typing as t
 from ansible.module_utils.basic import env_fallback
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
+from . import aws_credentials
+from .eic_errors import presentable
 
 if t.TYPE_CHECKING:
     import botocore.client
+    import botocore.credentials
     import botocore.session
 
 DEFAULT_REGION = "us-east-2"
@@ -30,14 +33,28 @@ AWS_ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "access_key": {"type": "str", "no_log": False, "aliases": ["aws_access_key_id", "aws_access_key", "ec2_access_key"]},
     "secret_key": {"type": "str", "no_log": True, "aliases": ["aws_secret_access_key", "aws_secret_key", "ec2_secret_key"]},
     "session_token": {"type": "str", "no_log": True, "aliases": ["aws_session_token"]},
-    "endpoint_url": {"type": "str", "aliases": ["aws_endpoint_url", "ec2_url"]},
+    "assume_role_arn": {"type": "str", "aliases": ["iam_role_arn"]},
+    "endpoint_url": {"type": "str", "aliases": ["aws_endpoint_url", "ec2_url"], "fallback": (env_fallback, ["AWS_URL"])},
     "aws_ca_bundle": {"type": "path", "fallback": (env_fallback, ["AWS_CA_BUNDLE"])},
 }
 """For argument specs. Profile, keys and region of the environment (``AWS_*``) are botocore's own business and work without being named here."""
 
 
+_ROLE_ARN = re.compile(r"arn:[a-z0-9-]+:iam::[0-9]{12}:role/[!-~]+")
+# Which region is asked, and which credentials botocore will find, without asking it.
+_IDENTITY_VARIABLES = (
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_ROLE_ARN"),
+    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+    *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+)
+
+
 class AwsError(WorkspaceError):
     """AWS could not be asked, or refused the answer: nothing is known about the instance."""
+
+
+class CredentialsError(AwsError):
+    """There should be credentials, and they could not be obtained."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +68,16 @@ class AwsOptions:
     session_token: str | None = dataclasses.field(default=None, repr=False)
     endpoint_url: str | None = None
     aws_ca_bundle: str | None = None
+    assume_role_arn: str | None = None
+
+    @property
+    def identity(self) -> list[str | None]:
+        """What tells two identities that ask, or two places that are asked, apart. None of it is secret.
+
+        A connection that another identity opened must not be shared, and what another one was told must not be believed.
+        """
+        given = [self.region, self.profile, self.access_key, self.assume_role_arn, self.endpoint_url]
+        return [*given, *(os.environ.get(name) for name in _IDENTITY_VARIABLES)]
 
     @classmethod
     def from_parameters(cls, parameters: t.Mapping[str, t.Any]) -> AwsOptions:
@@ -59,7 +86,7 @@ class AwsOptions:
 
 
 def session(options: AwsOptions) -> botocore.session.Session:
-    """Return a botocore session with the options' profile or keys; credentials are resolved later, when they are first needed.
+    """Return a botocore session with the options' profile, keys or role; credentials are resolved later, when they are first needed.
 
     Raises :class:`InvalidInputError` for options that exclude each other and :class:`AwsError` when botocore is missing or the profile is unknown.
     """
@@ -74,12 +101,18 @@ def session(options: AwsOptions) -> botocore.session.Session:
         raise InvalidInputError("AWS keys need both access_key and secret_key")
     if options.session_token and not options.access_key:
         raise InvalidInputError("an AWS session_token needs access_key and secret_key beside it")
+    if options.assume_role_arn and not _ROLE_ARN.fullmatch(options.assume_role_arn):
+        raise InvalidInputError(f"assume_role_arn is no ARN of an IAM role: {options.assume_role_arn!r}")
+    keys = (options.access_key, options.secret_key, options.session_token) if options.access_key and options.secret_key else None
     try:
         made = botocore.session.Session(profile=options.profile)
-        if options.access_key:
-            made.set_credentials(options.access_key, options.secret_key, options.session_token)
+        # what botocore asks by itself to get credentials is asked in the same region, and trusted by the same certificates
+        made.set_config_variable("region", region(options, made))
+        if options.aws_ca_bundle:
+            made.set_config_variable("ca_bundle", options.aws_ca_bundle)
         # an unknown profile shows here, not at the first call
         made.get_scoped_config()
+        aws_credentials.prepare(made, keys or (None if options.profile else aws_credentials.environment_keys()), options.assume_role_arn)
     except botocore.exceptions.BotoCoreError as error:
         raise AwsError(sentence(error, "cannot read the AWS configuration")) from error
     return made
@@ -90,14 +123,27 @@ def region(options: AwsOptions, made: botocore.session.Session) -> str:
     return options.region or os.environ.get("AWS_REGION") or made.get_config_variable("region") or DEFAULT_REGION
 
 
+def credentials(made: botocore.session.Session) -> botocore.credentials.ReadOnlyCredentials | None:
+    """The session's credentials as they are now, whatever botocore resolves: keys, profile, SSO, role, process, container, instance; ``None`` without any.
+
+    Raises :class:`CredentialsError`.
+    """
+    try:
+        return aws_credentials.resolve(made)
+    except Exception as error:  # pylint: disable=broad-except
+        # a broken token file or the output of somebody's credential process end in any exception
+        raise CredentialsError(sentence(error, "cannot get AWS credentials")) from error
+
+
 def client(
     options: AwsOptions, service: str, *, endpoint_url: str | None = None, made: botocore.session.Session | None = None
 ) -> botocore.client.BaseClient:
     """Return a botocore client for ``service`` ("ec2", "ec2-instance-connect"); ``endpoint_url`` wins over the options' one.
 
-    ``made``: a session from :func:`session`, to resolve credentials once for several clients. Raises as :func:`session`.
+    ``made``: a session from :func:`session`, to resolve credentials once for several clients. Raises as :func:`session` and :func:`credentials`.
     """
     made = made or session(options)
+    credentials(made)
     import botocore.config
     import botocore.exceptions
 
@@ -106,7 +152,6 @@ def client(
             service,
             region_name=region(options, made),
             endpoint_url=endpoint_url or options.endpoint_url,
-            verify=options.aws_ca_bundle,
             config=botocore.config.Config(
                 connect_timeout=10, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 5}, user_agent_extra="molecule_ai.workspace"
             ),
@@ -146,6 +191,8 @@ def is_authentication(error: BaseException | None) -> bool:
         return False
 
     while error is not None:
+        if isinstance(error, CredentialsError) and not isinstance(error.__cause__, (e.ClientError, e.HTTPClientError)):
+            return True
         if isinstance(error, e.ClientError):
             return error.response.get("Error", {}).get("Code") in _REFUSALS
         if isinstance(error, (e.NoCredentialsError, e.PartialCredentialsError, e.CredentialRetrievalError, e.TokenRetrievalError, e.SSOError)):
@@ -171,7 +218,7 @@ def sentence(error: BaseException, what: str) -> str:
     if isinstance(error, (e.NoCredentialsError, e.PartialCredentialsError)):
         return f"{what}: no AWS credentials on the controller; set a profile, access_key and secret_key, or AWS_* in the environment"
     if isinstance(error, (e.TokenRetrievalError, e.SSOError, e.CredentialRetrievalError)):
-        return f"{what}: the AWS credentials could not be obtained ({_shortened(str(error))}); for a profile with SSO log in again with 'aws sso login'"
+        return f"{what}: the AWS credentials could not be obtained ({presentable(str(error))}); for a profile with SSO log in again with 'aws sso login'"
     if isinstance(error, (e.HTTPClientError, e.ConnectionError)):
         return f"{what}: AWS cannot be reached ({_shortened(str(error))}); check region, endpoint_url, proxy and network"
     return f"{what}: {_shortened(str(error)) or type(error).__name__}"

@@ -8,6 +8,7 @@ import posixpath
 import typing as t
 
 from ..module_utils.errors import InvalidInputError
+from .aws_session import AwsOptions
 from .backend import Backend
 from .docker_engine import EngineOptions
 
@@ -18,12 +19,12 @@ INTERPRETER = "python3"
 """A name, found on the workspace's PATH. It spares Ansible's interpreter discovery, which is a round trip per host."""
 
 
-def for_backend(backend: Backend, engine: EngineOptions, *, region: str | None, profile: str | None, os_user: str) -> dict[str, t.Any]:
+def for_backend(backend: Backend, engine: EngineOptions, aws: AwsOptions, *, os_user: str) -> dict[str, t.Any]:
     """The variables for one backend; empty for tiers that nothing connects to. Raises :class:`InvalidInputError` as :func:`docker`."""
     if backend.tier == "docker":
         return docker(str(backend.container), str(backend.config_dir), engine)
     if backend.tier == "eic":
-        return eic(str(backend.instance_id), region=region, profile=profile, private_address=backend.private_address, os_user=os_user)
+        return eic(str(backend.instance_id), aws, private_address=backend.private_address, os_user=os_user)
     return {}
 
 
@@ -53,9 +54,16 @@ def docker(container: str, config_dir: str, engine: EngineOptions) -> dict[str, 
     return {"ansible_connection": "community.docker.docker_api", **variables}
 
 
-def eic(instance_id: str, *, region: str | None, profile: str | None, private_address: str | None, os_user: str) -> dict[str, t.Any]:
-    """Onto the EC2 host, as its login user with sudo."""
-    known = {"ansible_eic_region": region, "ansible_eic_profile": profile, "ansible_eic_private_address": private_address}
+def eic(instance_id: str, aws: AwsOptions, *, private_address: str | None, os_user: str) -> dict[str, t.Any]:
+    """Onto the EC2 host, as its login user with sudo; the connection asks the AWS that the look-up has asked. Keys are secrets, and not passed on."""
+    known = {
+        "ansible_eic_region": aws.region,
+        "ansible_eic_profile": aws.profile,
+        "ansible_eic_assume_role_arn": aws.assume_role_arn,
+        "ansible_eic_ec2_endpoint_url": aws.endpoint_url,
+        "ansible_eic_ca_bundle": aws.aws_ca_bundle,
+        "ansible_eic_private_address": private_address,
+    }
     return {
         "ansible_connection": "molecule_ai.workspace.eic",
         "ansible_host": instance_id,

@@ -140,6 +140,7 @@ FAILURES: dict[str, Failure] = {
     "HostKeyUnknown": Failure("its host key is not known",
                               "add the key of {instance_id} to {known_hosts}, or set ansible_eic_host_key_policy to accept-new or console",
                               kind=AUTHENTICATION),
+    "NoSessionLeft": Failure("its sshd allows no more sessions", "raise MaxSessions in its sshd_config, or run fewer tasks on it at a time"),
     "LoginTimeout": Failure("the SSH login did not end within {seconds} s", "check the instance's load, or raise ansible_eic_tunnel_timeout"),
     "LoginClosed": Failure("its sshd closed the connection before the login", "check MaxStartups, the instance's load and its sshd log"),
     "SshConfiguration": Failure("ssh does not accept its configuration", "check ansible_ssh_args, ansible_ssh_common_args and ~/.ssh/config",

@@ -1,7 +1,7 @@
 # Copyright (c) The molecule_ai.workspace maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plugin's side of a connection through EC2 Instance Connect: settings, ssh's options, the ticket, and opening the shared connection.
+"""The plugin's side of a connection through EC2 Instance Connect: ssh's options, the ticket, and opening the shared connection.
 
 Nothing here knows Ansible. botocore is touched only when a new connection is needed: on a warm host there is not one AWS call.
 """
@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib.util
-import json
 import os
 import random
-import re
 import secrets
 import shlex
 import sys
@@ -24,28 +21,15 @@ import typing as t
 import urllib.parse
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from ..module_utils.names import validate_instance_id
 from . import aws_session, eic_budget, eic_console_keys, eic_errors, eic_identity, eic_master, eic_ticket, eic_tunnel, eic_use
+from .eic_settings import Settings
 from .eic_target import Target, resolve
 from .eic_target_cache import CachedLookup, forget
 
-_OS_USER = re.compile(r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?")
-_CONNECT_TO = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
-# Which credentials botocore will find, without asking it: a connection that another identity opened must not be shared.
-_CREDENTIAL_VARIABLES = (
-    "AWS_PROFILE",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-)
-_LOGIN_ALLOWANCE = 15
-"""Seconds that key exchange and login may take after the banner; sshd may wait 5 s for each of two key look-ups."""
-
+if t.TYPE_CHECKING:
+    import botocore.client
+    import botocore.credentials
+    import botocore.session
 
 _RESOLVED_WRONGLY = frozenset([
     "TargetUnreachable", "AddressUnreachable", "InstanceNotFound", "InstanceNotRunning", "InstanceUnavailable", "EndpointNotFound", "TunnelParameterRefused",
@@ -70,113 +54,6 @@ class EicError(WorkspaceError):
         self.code = code
         self.context = context
         self.kind = eic_errors.FAILURES[code].kind if code in eic_errors.FAILURES else eic_errors.UNREACHABLE
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What the user set. Directories exist already, are absolute and private; times are seconds.
-
-    ``direct``: no tunnel, ssh connects to the address itself. ``key_file``: the user's key pair instead of an ephemeral one, by its private or public file.
-    Raises :class:`InvalidInputError` when something cannot be right.
-    """
-
-    instance_id: str
-    os_user: str
-    port: int
-    known: Target
-    aws: aws_session.AwsOptions
-    max_tunnel_duration: int
-    instance_connect_endpoint_url: str | None
-    connect_to: str | None
-    known_hosts: str
-    host_key_policy: str
-    control_directory: str
-    run_directory: str
-    tunnel_timeout: int
-    login_timeout: int
-    direct: bool = False
-    key_file: str | None = None
-    state_directory: str = ""
-    tunnel_budget: int = 18
-    tunnel_wait: int = 3600
-    rotation_margin: int = 300
-    target_cache_lifetime: int = 300
-    ssh_executable: str = "ssh"
-
-    def __post_init__(self) -> None:
-        validate_instance_id(self.instance_id)
-        if not _OS_USER.fullmatch(self.os_user):
-            raise InvalidInputError(f"{self.os_user!r} cannot be an OS user for EC2 Instance Connect; check ansible_user")
-        if not 1 <= self.max_tunnel_duration <= 3600:
-            raise InvalidInputError(f"a tunnel may last 1 to 3600 seconds, not {self.max_tunnel_duration}; check ansible_eic_max_tunnel_duration")
-        if self.tunnel_budget < 1:
-            raise InvalidInputError(f"the tunnel budget must be at least 1, not {self.tunnel_budget}; check ansible_eic_tunnel_budget")
-        if self.tunnel_wait < 0:
-            raise InvalidInputError(f"the time to wait for a tunnel cannot be {self.tunnel_wait} seconds; check ansible_eic_tunnel_wait")
-        if self.rotation_margin < 0:
-            raise InvalidInputError(f"the margin before a tunnel's end cannot be {self.rotation_margin} seconds; check ansible_eic_rotation_margin")
-        if self.target_cache_lifetime < 0:
-            raise InvalidInputError(f"targets cannot be remembered for {self.target_cache_lifetime} seconds; check ansible_eic_target_cache_lifetime")
-        if self.tunnel_timeout < 1:
-            raise InvalidInputError(f"the time to open a tunnel must be at least 1 second, not {self.tunnel_timeout}; check ansible_eic_tunnel_timeout")
-        if self.connect_to and not _CONNECT_TO.fullmatch(self.connect_to):
-            raise InvalidInputError(f"{self.connect_to!r} is not of the form host:port; check ansible_eic_tunnel_address")
-        url = self.instance_connect_endpoint_url
-        if url and not re.match(r"https?://[^/\s]", url):
-            raise InvalidInputError(f"{url!r} is not an http or https URL; check ansible_eic_instance_connect_endpoint_url")
-
-    @property
-    def control_path(self) -> str:
-        """The socket of the shared connection, by everything that makes it a different one."""
-        aws = self.aws
-        identity = [self.instance_id, self.os_user, self.port, aws.region, dataclasses.astuple(self.known), self.connect_to, aws.aws_ca_bundle]
-        identity += [self.known_hosts, self.host_key_policy, aws.endpoint_url, self.instance_connect_endpoint_url, aws.profile, aws.access_key]
-        identity += ["direct"] if self.direct else []
-        return eic_identity.control_path(self.control_directory, [*identity, *(os.environ.get(name) for name in _CREDENTIAL_VARIABLES)])
-
-    @property
-    def status_path(self) -> str:
-        """Where the tunnel of the shared connection says why it ended, for whoever uses it then."""
-        return f"{self.control_path}.status"
-
-    @property
-    def target_cache(self) -> str:
-        """The file of what EC2 said to these credentials about instances and endpoints."""
-        aws = self.aws
-        identity = [aws.region, os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"), aws.endpoint_url, aws.profile, aws.access_key]
-        identity += [os.environ.get(name) for name in _CREDENTIAL_VARIABLES]
-        return os.path.join(self.state_directory, f"targets-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]}.json")
-
-    @property
-    def use_file(self) -> str:
-        """The lock file of those who use the shared connection."""
-        return eic_use.path(self.state_directory, self.control_path)
-
-    @property
-    def trusted_hosts(self) -> str:
-        """The known_hosts file of the policy: keys from consoles are in one of their own, because nothing else may be trusted then."""
-        return f"{self.known_hosts}.console" if self.host_key_policy == "console" else self.known_hosts
-
-    @property
-    def login_limit(self) -> int:
-        """Seconds after which a new connection is given up as a whole."""
-        return self.tunnel_timeout + self.login_timeout + _LOGIN_ALLOWANCE
-
-    def context(self, **names: t.Any) -> eic_errors.Context:
-        """What the sentences of errors name."""
-        values: dict[str, t.Any] = {
-            "instance_id": self.instance_id,
-            "user": self.os_user,
-            "port": self.port,
-            "known_hosts": self.trusted_hosts,
-            "seconds": self.login_limit,
-            "budget": self.tunnel_budget,
-            "region": self.aws.region,
-            "endpoint": self.known.endpoint_id,
-            "address": self.known.address,
-            **names,
-        }
-        return eic_errors.Context(**{name: value for name, value in values.items() if value})
 
 
 def new_ticket_path(run_directory: str) -> str:
@@ -211,6 +88,12 @@ def ssh_options(settings: Settings, ticket_path: str) -> list[str]:
     return [argument for name, value in options.items() for argument in ("-o", f"{name}={value}")]
 
 
+def moved(command: t.Sequence[bytes], settings: Settings, others: Settings) -> list[bytes]:
+    """``command``, which is meant for the shared connection of ``settings``, over that of ``others``."""
+    old, new = (f"ControlPath={eic_identity.quoted_path(each.control_path)}".encode() for each in (settings, others))
+    return [new if argument == old else argument for argument in command]
+
+
 DEFAULT_SSH_OPTIONS = ("-o", "ControlPersist=60s", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
 """Behind the user's arguments, so that those win."""
 
@@ -225,7 +108,7 @@ def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterat
     made = aws_session.session(settings.aws)
     fips = bool(made.get_config_variable("use_fips_endpoint"))
     region = aws_session.region(settings.aws, made)
-    lookup = CachedLookup(lambda: aws_session.client(settings.aws, "ec2", made=made), settings.target_cache, settings.target_cache_lifetime)
+    lookup = CachedLookup(lambda: _ec2_client(settings, made), settings.target_cache, settings.target_cache_lifetime)
     target = resolve(settings.known, settings.instance_id, lookup, fips=fips, direct=settings.direct)
     public_key = _public_key(settings)
     if settings.host_key_policy == "console":
@@ -233,7 +116,7 @@ def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterat
     eic_ticket.take_report(settings.status_path)
     with _slot(settings, target, settings.tunnel_wait if wait is None else wait) as slot:
         # only now: the wait may have been longer than they last
-        credentials = _credentials(made, settings)
+        credentials = _credentials(settings, made)
         content = eic_ticket.Ticket(
             site_directory=_site_directory(settings),
             status_path=settings.status_path,
@@ -388,8 +271,7 @@ def _trust_console(settings: Settings, made: t.Any) -> None:
     import botocore.exceptions
 
     def console_output() -> str:
-        client = aws_session.client(settings.aws, "ec2", made=made)
-        return str(client.get_console_output(InstanceId=settings.instance_id).get("Output", ""))
+        return str(_ec2_client(settings, made).get_console_output(InstanceId=settings.instance_id).get("Output", ""))
 
     try:
         if not eic_console_keys.ensure(settings.trusted_hosts, settings.instance_id, console_output):
@@ -400,17 +282,20 @@ def _trust_console(settings: Settings, made: t.Any) -> None:
         raise aws_session.AwsError(aws_session.sentence(error, f"{settings.instance_id}: cannot read its console for the host keys")) from error
 
 
-def _credentials(made: t.Any, settings: Settings) -> t.Any:
-    """botocore's frozen credentials: whatever it resolves (keys, profile, SSO, assumed role, process, container, instance)."""
-    import botocore.exceptions
-
+def _credentials(settings: Settings, made: botocore.session.Session) -> botocore.credentials.ReadOnlyCredentials:
     try:
-        credentials = made.get_credentials()
-        if credentials is None:
-            raise EicError("NoCredentials", settings.context())
-        return credentials.get_frozen_credentials()
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise aws_session.AwsError(aws_session.sentence(error, f"{settings.instance_id}: cannot get AWS credentials")) from error
+        found = aws_session.credentials(made)
+    except aws_session.CredentialsError as error:
+        raise aws_session.CredentialsError(f"{settings.instance_id}: {error}") from error.__cause__
+    if found is None:
+        raise EicError("NoCredentials", settings.context())
+    return found
+
+
+def _ec2_client(settings: Settings, made: botocore.session.Session) -> botocore.client.BaseClient:
+    # first, so that what is wrong with them is told in the same way whoever needs them
+    _credentials(settings, made)
+    return aws_session.client(settings.aws, "ec2", made=made)
 
 
 def _key_push_url(made: t.Any, region: str, fips: bool) -> str:

@@ -116,8 +116,8 @@ class Locator:
         engine = docker_engine.EngineOptions.from_parameters(parameters if answer.tier != "eic" else {})
         instance = next((found for _source, found in workspace.instances if found.instance_id == answer.instance_id), None)
         region = self._region(workspace, instance) if answer.tier == "eic" else None
-        profile = parameters.get("profile") if answer.tier == "eic" else None
-        connection = connection_variables.for_backend(answer, engine, region=region, profile=profile, os_user=self._os_user)
+        aws = aws_session.AwsOptions(region=region, profile=parameters.get("profile") if answer.tier == "eic" else None)
+        connection = connection_variables.for_backend(answer, engine, aws, os_user=self._os_user)
         fact = answer.fact({}, engine.as_parameters())
         return Located(workspace, answer, fact, connection, self._looking_again(answer, engine, region, parameters))
 
@@ -131,7 +131,7 @@ class Locator:
             names.update(client_cert="docker_client_cert", client_key="docker_client_key")
             return {"workspace_lookups": ["docker"], **{f"workspace_{name}": options[option] for option, name in names.items() if options.get(option)}}
         if answer.tier == "eic":
-            names = {"profile": "aws_profile", "endpoint_url": "ec2_endpoint_url", "aws_ca_bundle": "aws_ca_bundle"}
+            names = {"profile": "aws_profile", "endpoint_url": "ec2_endpoint_url", "aws_ca_bundle": "aws_ca_bundle", "assume_role_arn": "aws_assume_role_arn"}
             found = {f"workspace_{name}": parameters[option] for option, name in names.items() if parameters.get(option)}
             if not parameters:
                 # no EC2 source knows it, so only its id can find it again

@@ -33,7 +33,6 @@ ARGUMENT_SPECS: dict[str, dict[str, dict[str, t.Any]]] = {
         "regions": {"type": "list", "elements": "str", "aliases": ["region"]},
         "filters": {"type": "dict"},
         **_AWS,
-        "assume_role_arn": {"type": "str", "aliases": ["iam_role_arn"]},
     },
     "platform": {
         **_COMMON,

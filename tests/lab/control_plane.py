@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import ec2_query
+from . import ec2_query, policy, sts_actions
 from .aws_errors import AwsError, error_response, signature_error
 from .ec2_actions import ACTIONS, OWNER_ID
 from .instance_connect import send_ssh_public_key
@@ -60,7 +60,8 @@ class ControlPlane:
         action = parameters.get("Action", "")
         if action not in ACTIONS:
             raise AwsError("InvalidAction", f"The action {action} is not valid for this web service.")
-        if self._lab.faults.take("deny_describe", action="") or self._lab.faults.take("deny_describe", action=action):
+        denied = self._lab.faults.take("deny_describe", action="") or self._lab.faults.take("deny_describe", action=action)
+        if denied or not policy.allows(self._lab.settings.policy, f"ec2:{action}", "*", {"aws:RequestedRegion": self._lab.world.region}):
             raise AwsError("UnauthorizedOperation", "You are not authorized to perform this operation. "
                            f"User: arn:aws:iam::{OWNER_ID}:user/lab is not authorized to perform: ec2:{action} "
                            f"because no identity-based policy allows the ec2:{action} action", 403)
@@ -71,13 +72,12 @@ class ControlPlane:
 
     def _sts(self, parameters: dict[str, str], claim: Claim) -> web.Response:
         action = parameters.get("Action", "")
-        if action != "GetCallerIdentity":
+        if action not in sts_actions.ACTIONS:
             raise AwsError("InvalidAction", f"Could not find operation {action} for version 2011-06-15")
-        self._lab.counters.add("caller_identities")
+        result = sts_actions.ACTIONS[action](self._lab, parameters, claim)
         request_id = str(uuid.uuid4())
-        result = {"Arn": f"arn:aws:iam::{OWNER_ID}:user/lab", "UserId": f"AIDA{claim.access_key[4:]}", "Account": OWNER_ID}
-        body = ec2_query.xml("GetCallerIdentityResult", result) + ec2_query.xml("ResponseMetadata", {"RequestId": request_id})
-        return _xml(f'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">{body}</GetCallerIdentityResponse>', request_id)
+        body = ec2_query.xml(f"{action}Result", result) + ec2_query.xml("ResponseMetadata", {"RequestId": request_id})
+        return _xml(f'<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">{body}</{action}Response>', request_id)
 
     def _instance_connect(self, signed: Request) -> web.Response:
         target = signed.headers.get("x-amz-target", "")

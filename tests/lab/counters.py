@@ -9,10 +9,10 @@ from typing import Any
 
 # Always present in a report, so that a test reads 0 instead of guessing whether a counter exists.
 TOTALS = (
-    "describe_instances", "describe_endpoints", "console_outputs", "caller_identities", "api_refused",
+    "describe_instances", "describe_endpoints", "console_outputs", "caller_identities", "roles_assumed", "api_refused",
     "key_pushes", "key_pushes_refused",
     "tunnels", "tunnels_refused", "bytes_to_client", "bytes_from_client",
-    "docker_proxy_restarts", "platform_requests", "platform_restarts",
+    "proxy_connects", "proxy_refused", "docker_proxy_restarts", "platform_requests", "platform_restarts",
 )
 
 

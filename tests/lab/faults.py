@@ -35,6 +35,7 @@ KINDS: dict[str, Kind] = {
     "throttle_describe": Kind("EC2 describe calls: RequestLimitExceeded", {}, by_instance=False),
     "expire_token": Kind("the session token has expired; surface: api, tunnel or all", {"surface": "all"}, by_instance=False),
     "clock_skew": Kind("AWS' clock is ahead (negative: behind) of the client's", {"seconds": 300.0}, by_instance=False),
+    "hang_proxy": Kind("the proxy accepts connections and never answers", {}, by_instance=False),
     # opening a tunnel
     "deny_tunnel": Kind("openTunnel: 403, as IAM denies"),
     "refuse_tunnel": Kind("openTunnel: any refusal", {"status": 500, "code": "InternalServerError", "message": "An internal error occurred."}),

@@ -12,7 +12,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from . import policy
 from .aws_errors import AwsError
+from .ec2_actions import OWNER_ID
 from .lab_state import LabState
 
 _OS_USER = re.compile(r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?|(?=.{2,32}$)[0-9]{1,32}[A-Za-z@._-][A-Za-z0-9@._-]*[A-Za-z0-9$_-]?")
@@ -28,8 +30,8 @@ def send_ssh_public_key(lab: LabState, arguments: Mapping[str, Any]) -> dict[str
     if not isinstance(os_user, str) or not _OS_USER.fullmatch(os_user):
         raise AwsError("InvalidArgsException", "Instance OS user is invalid.")
     public_key = check_public_key(arguments.get("SSHPublicKey"))
-    _strike(lab, instance_id)
     instance = lab.world.instance(instance_id)
+    _strike(lab, instance_id, _is_allowed(lab, instance_id, os_user, instance))
     zone = arguments.get("AvailabilityZone")
     if instance is None or instance["state"] == "terminated" or (zone is not None and zone != instance["availability_zone"]):
         raise AwsError("EC2InstanceNotFoundException", "Instance not found")
@@ -43,9 +45,15 @@ def send_ssh_public_key(lab: LabState, arguments: Mapping[str, Any]) -> dict[str
     return {"RequestId": str(uuid.uuid4()), "Success": True}
 
 
-def _strike(lab: LabState, instance_id: str) -> None:
-    """Raise what a fault that is switched on makes of this push."""
-    if lab.faults.take("deny_push", instance_id):
+def _is_allowed(lab: LabState, instance_id: str, os_user: str, instance: Mapping[str, Any] | None) -> bool:
+    tags = {f"aws:ResourceTag/{key}": value for key, value in instance["tags"].items()} if instance else {}
+    arn = f"arn:aws:ec2:{lab.world.region}:{OWNER_ID}:instance/{instance_id}"
+    return policy.allows(lab.settings.policy, "ec2-instance-connect:SendSSHPublicKey", arn, {"ec2:osuser": os_user, **tags})
+
+
+def _strike(lab: LabState, instance_id: str, is_allowed: bool) -> None:
+    """Raise what the policy, or a fault that is switched on, makes of this push."""
+    if not is_allowed or lab.faults.take("deny_push", instance_id):
         raise AwsError("AccessDeniedException", "User: arn:aws:iam::123456789012:user/lab is not authorized to perform: ec2-instance-connect:SendSSHPublicKey "
                        f"on resource: arn:aws:ec2:{lab.world.region}:123456789012:instance/{instance_id} because no identity-based policy allows the "
                        "ec2-instance-connect:SendSSHPublicKey action")

@@ -28,6 +28,7 @@ class LabState:
     settings: Settings = dataclasses.field(default_factory=Settings)
     faults: Faults = dataclasses.field(default_factory=Faults)
     counters: Counters = dataclasses.field(default_factory=Counters)
+    issued: dict[str, Credentials] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def load(cls, directory: pathlib.Path) -> LabState:
@@ -36,19 +37,26 @@ class LabState:
         return cls(directory, world, KeyStore(pathlib.Path(world.content.get("key_store") or directory / "keys")))
 
     def credentials(self) -> dict[str, Credentials]:
-        """The principals that AWS knows, by access key: ``credentials`` and, if there are, ``more_credentials`` of the world."""
+        """The principals that AWS knows, by access key: the world's ``credentials``, its ``more_credentials`` if there are, and assumed roles."""
         records = [self.world.content["credentials"], *self.world.content.get("more_credentials", [])]
-        return {record["access_key"]: Credentials(record["access_key"], record["secret_key"], record.get("session_token")) for record in records}
+        found = {each["access_key"]: Credentials(each["access_key"], each["secret_key"], each.get("session_token"), each.get("expires")) for each in records}
+        return {**found, **self.issued}
 
     def verify_api_request(self, request: Request) -> Claim:
         """Check an AWS API request's signature; raises SignatureRefused."""
         self._check_token("api")
-        return verify_header(request, self.credentials(), self.world.region, self._aws_time())
+        return self._unexpired(verify_header(request, self.credentials(), self.world.region, self._aws_time()))
 
     def verify_tunnel_request(self, request: Request) -> Claim:
         """Check a tunnel URL's signature; raises SignatureRefused."""
         self._check_token("tunnel")
-        return verify_query(request, self.credentials(), self.world.region, self._aws_time(), TUNNEL_SIGNATURE_EXPIRY)
+        return self._unexpired(verify_query(request, self.credentials(), self.world.region, self._aws_time(), TUNNEL_SIGNATURE_EXPIRY))
+
+    def _unexpired(self, claim: Claim) -> Claim:
+        expires = self.credentials()[claim.access_key].expires
+        if expires is not None and time.time() > expires:
+            raise SignatureRefused("expired_token", "The security token included in the request is expired")
+        return claim
 
     def _check_token(self, surface: str) -> None:
         if self.faults.take("expire_token", surface=surface) or self.faults.take("expire_token", surface="all"):

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from . import engine, machines
 from .certificates import Certificates
+from .connect_proxy import ConnectProxy
 from .control import Control
 from .control_plane import ControlPlane
 from .docker_proxy import DockerProxy
@@ -43,6 +44,7 @@ class Services:
         self.addresses: dict[str, Any] = {}
         self._certificates = Certificates(lab.directory)
         self._gateway = Gateway(lab, self._certificates.gateway_context(lab.world.region), bridge_command)
+        self._proxy: ConnectProxy | None = None
         self._docker = DockerProxy(lab)
         self._platform = PlatformApi(lab, restart)
         self._runners: list[web.AppRunner] = []
@@ -50,10 +52,13 @@ class Services:
     async def start(self) -> None:
         """Listen everywhere, then say so in service.json."""
         await self._docker.start()
+        gateway = self._gateway.start()
+        self._proxy = ConnectProxy(self.lab, gateway)
         self.addresses = {
             "ca_file": str(self._certificates.ca_file),
             "aws_url": await self._serve(ControlPlane(self.lab).application(), self._certificates.local_context()),
-            "tunnel_address": self._gateway.start(),
+            "tunnel_address": gateway,
+            "proxy_url": await self._proxy.start(),
             "platform_url": await self._serve(self._platform.application()),
             "control_url": await self._serve(Control(self.lab).application()),
             "pid": os.getpid(),
@@ -66,6 +71,8 @@ class Services:
     async def close(self) -> None:
         """End every connection, then every listener."""
         self._file.unlink(missing_ok=True)
+        if self._proxy is not None:
+            await self._proxy.close()
         await self._gateway.close()
         await self._platform.close()
         for runner in self._runners:

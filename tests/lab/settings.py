@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import policy
+
 DEFAULTS: dict[str, Any] = {
     # seconds for which a pushed SSH key is accepted (AWS: 60)
     "key_lifetime": 60.0,
@@ -34,6 +36,12 @@ DEFAULTS: dict[str, Any] = {
     "idle_limit": 0.0,
     # bytes of one client message that the service accepts (the AWS CLI sends at most this)
     "max_client_message": 65000,
+    # seconds for which the credentials of an assumed role are valid at most (AWS: 3600 without DurationSeconds)
+    "role_lifetime": 3600.0,
+    # the IAM policy of everybody, as the document itself; empty: everything is allowed
+    "policy": {},
+    # "user:password" that the proxy asks for; empty: it asks nobody
+    "proxy_credentials": "",
     # seconds that the platform shows "provisioning" at least, when it restarts a workspace
     "platform_provisioning_time": 0.2,
 }
@@ -60,6 +68,7 @@ class Settings:
             wanted = (int, float) if isinstance(DEFAULTS[name], float) else type(DEFAULTS[name])
             if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(DEFAULTS[name], bool):
                 raise ValueError(f"setting {name} takes a value like {DEFAULTS[name]!r}, not {value!r}")
+        policy.check(changes.get("policy", {}))
         self._values.update(changes)
 
     def reset(self) -> None:

@@ -31,11 +31,12 @@ class SignatureRefused(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """One principal's keys; with a session token they are temporary."""
+    """One principal's keys; with a session token they are temporary, and may have a time (Unix seconds) at which they expire."""
 
     access_key: str
     secret_key: str
     session_token: str | None = None
+    expires: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from typing import Any
 
+from . import policy
 from .lab_state import LabState
 from .signature import Request, SignatureRefused
 
@@ -59,6 +60,7 @@ def admit(lab: LabState, request: Request) -> Admission:
     if port not in ("22", "3389"):
         raise TunnelRefused(400, "InvalidParameter", _PORT_MESSAGE)
     duration = _duration(lab, parameters.get("maxTunnelDuration"), endpoint["id"])
+    _check_policy(lab, parameters, endpoint["id"])
     if target is not None and (target["state"] != "running" or target["vpc_id"] != endpoint["vpc_id"]):
         target = None
     if lab.counters.tunnels_open(endpoint["id"]) >= lab.settings.tunnel_quota:
@@ -100,6 +102,14 @@ def _strike(lab: LabState, instance_id: str | None, endpoint_id: str) -> None:
         raise TunnelRefused(0, None, "", how="reset")
     if lab.faults.take("hang_upgrade", instance_id):
         raise TunnelRefused(0, None, "", how="hang")
+
+
+def _check_policy(lab: LabState, parameters: dict[str, str], endpoint_id: str) -> None:
+    names = ("remotePort", "privateIpAddress", "maxTunnelDuration")
+    context = {f"ec2-instance-connect:{name}": parameters[name] for name in names if name in parameters}
+    arn = f"arn:aws:ec2:{lab.world.region}:123456789012:instance-connect-endpoint/{endpoint_id}"
+    if not policy.allows(lab.settings.policy, "ec2-instance-connect:OpenTunnel", arn, context):
+        raise TunnelRefused(403, "AccessDenied", _DENIED.format(arn))
 
 
 def _endpoint(lab: LabState, parameters: dict[str, str], host: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ AVAILABILITY_ZONE = "us-east-2a"
 ENDPOINT_ID = "eice-0123456789abcdef0"
 # What the organisation allows on the platform: the synthetic plugins.
 ALLOWED_PLUGINS = ("browser-automation", "careful-bash", "ecc", "superpowers")
+ROLE_ARN = "arn:aws:iam::123456789012:role/workspace-operator"
 ORG_ID = "7d0e4c1a-93b5-4f6e-8a2d-5c1b0f9e8d7c"
 OS_USER = "ubuntu"
 
@@ -185,6 +186,7 @@ def build(paths: Paths, docker_host: str) -> World:
         "docker_host": docker_host,
         "region": REGION,
         "credentials": {"access_key": "AKIA" + secrets.token_hex(8).upper(), "secret_key": secrets.token_urlsafe(30)},
+        "roles": [ROLE_ARN],
         "vpc_id": VPC_ID,
         "endpoints": [{
             "id": ENDPOINT_ID,

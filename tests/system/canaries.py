@@ -10,10 +10,13 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def watched(directory: pathlib.Path, canaries: list[bytes]) -> Iterator[list[str]]:
-    """Watch during the block; yields the list of what is seen. AssertionError when the watch itself did not last to the end."""
+def watched(directory: pathlib.Path, canaries: list[bytes], *, environments: bool = False) -> Iterator[list[str]]:
+    """Watch during the block; yields the list of what is seen. AssertionError when the watch itself did not last to the end.
+
+    ``environments``: also what processes have in their environment, for secrets that nobody has put there.
+    """
     over, seen = threading.Event(), []
-    watcher = threading.Thread(target=_watch, args=(directory, canaries, over, seen))
+    watcher = threading.Thread(target=_watch, args=(directory, canaries, ("cmdline", "environ") if environments else ("cmdline",), over, seen))
     watcher.start()
     try:
         yield seen
@@ -24,13 +27,13 @@ def watched(directory: pathlib.Path, canaries: list[bytes]) -> Iterator[list[str
     assert lasted, "the watch has ended early"
 
 
-def _watch(directory: pathlib.Path, canaries: list[bytes], over: threading.Event, seen: list[str]) -> None:
-    """Note each process whose arguments, and each file that others may read whose content has a canary."""
+def _watch(directory: pathlib.Path, canaries: list[bytes], of_processes: tuple[str, ...], over: threading.Event, seen: list[str]) -> None:
+    """Note each process whose arguments (or environment), and each file that others may read whose content has a canary."""
     while not over.is_set():
-        for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        for process in (path for name in of_processes for path in pathlib.Path("/proc").glob(f"[0-9]*/{name}")):
             with contextlib.suppress(OSError):
-                arguments = process.read_bytes()
-                seen.extend(f"{canary!r} in the arguments {arguments!r}" for canary in canaries if canary in arguments)
+                content = process.read_bytes()
+                seen.extend(f"{canary!r} in {process}: {content!r}" for canary in canaries if canary in content)
         # Not Path.rglob, which gives up when a directory goes meanwhile.
         for parent, _directories, names in os.walk(directory):
             for path in (pathlib.Path(parent, name) for name in names):

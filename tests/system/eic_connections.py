@@ -5,16 +5,18 @@ import contextlib
 import pathlib
 import shutil
 import subprocess
+import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import yaml
 from ansible import constants as C
 from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import connection_loader, init_plugin_loader
-from ansible_run import COLLECTIONS
+from ansible_run import COLLECTIONS, Run
 from lab.api import Lab
 
 WORKSPACE = "eic-claude"
@@ -103,6 +105,36 @@ class Controller:
         """Names of files that no run should leave: sockets, locks, reports, tickets."""
         names = [path.name for path in (self.directory / "cp").glob("*")]
         return names + [path.name for path in pathlib.Path(C.DEFAULT_LOCAL_TMP).glob("eic-ticket*")]
+
+
+@contextlib.contextmanager
+def fresh_controller(lab: Lab, workspace: str = WORKSPACE) -> Iterator[Controller]:
+    """A controller that has connected to nothing yet; the lab has no faults and its usual settings before and after."""
+    lab.clear_faults()
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="ec-", dir="/tmp"))  # short, because sockets' paths are
+    made = Controller(lab, directory, workspace)
+    try:
+        yield made
+    finally:
+        made.close()
+        lab.clear_faults()
+        lab.reset_settings()
+        shutil.rmtree(directory)
+
+
+def play_with(controller: Controller, ansible: Callable[..., Run]) -> Callable[..., Run]:
+    """A function that runs tasks on the controller's workspace, in a play with the controller's variables and directories."""
+
+    def run(tasks: list[dict[str, Any]], environment: dict[str, str] | None = None, **options: Any) -> Run:
+        variables = {name: value for name, value in controller.variables.items() if name != "inventory_hostname"}
+        variables.update(ansible_connection="molecule_ai.workspace.eic", ansible_python_interpreter="/usr/bin/python3")
+        inventory, playbook = controller.directory / "inventory.yml", controller.directory / "play.yml"
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": {controller.workspace: variables}}}))
+        inventory.chmod(0o600)
+        playbook.write_text(yaml.safe_dump([{"name": "Keys", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
+        return ansible(playbook, inventory=inventory, environment={"ANSIBLE_LOCAL_TEMP": str(controller.directory / "tmp"), **(environment or {})}, **options)
+
+    return run
 
 
 class Counted:

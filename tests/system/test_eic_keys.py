@@ -4,51 +4,33 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-import yaml
 from ansible import constants as C
 from ansible_run import Run
 from canaries import watched
-from eic_connections import Controller, Counted, Marker, changed_world
+from eic_connections import Controller, Counted, Marker, changed_world, fresh_controller, play_with
 from lab.api import Lab
+from lab.sts_actions import ROLE_SECRET_PREFIX, ROLE_TOKEN_PREFIX
+from lab.world import ROLE_ARN
 
 
 @pytest.fixture
 def controller(lab: Lab) -> Iterator[Controller]:
-    lab.clear_faults()
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="ek-", dir="/tmp"))  # short, because sockets' paths are
-    made = Controller(lab, directory)
-    yield made
-    made.close()
-    lab.clear_faults()
-    shutil.rmtree(directory)
+    with fresh_controller(lab) as made:
+        yield made
 
 
 @pytest.fixture
 def play(controller: Controller, ansible: Callable[..., Run]) -> Callable[..., Run]:
-    """Run tasks on the controller's workspace, in a play with the controller's directories."""
-
-    def run(tasks: list[dict[str, Any]], environment: dict[str, str] | None = None, **options: Any) -> Run:
-        variables = {name: value for name, value in controller.variables.items() if name != "inventory_hostname"}
-        variables.update(ansible_connection="molecule_ai.workspace.eic", ansible_python_interpreter="/usr/bin/python3")
-        inventory, playbook = controller.directory / "inventory.yml", controller.directory / "play.yml"
-        inventory.write_text(yaml.safe_dump({"all": {"hosts": {controller.workspace: variables}}}))
-        inventory.chmod(0o600)
-        playbook.write_text(yaml.safe_dump([{"name": "Keys", "hosts": "all", "gather_facts": False, "tasks": tasks}]))
-        return ansible(playbook, inventory=inventory, environment={"ANSIBLE_LOCAL_TEMP": str(controller.directory / "tmp"), **(environment or {})}, **options)
-
-    return run
+    return play_with(controller, ansible)
 
 
 def own_key(directory: pathlib.Path, kind: str = "ed25519", passphrase: str = "") -> pathlib.Path:
@@ -164,26 +146,43 @@ def test_credentials_are_resolved_anew_for_each_connection(controller: Controlle
 
 
 def test_no_secret_is_seen_anywhere(controller: Controller, play: Callable[..., Run]) -> None:
-    """Arguments of processes, files that others may read, the most verbose output and results: no key, no token, no signed URL."""
+    """Arguments and environments of processes, files that others may read, the most verbose output and results: no key, no token, no signed URL.
+
+    The keys are variables that role backend and the connection read, and a role is assumed with them, so that there are those of STS as well.
+    """
     principal = {"access_key": "ASIACANARY0000000001", "secret_key": "canarysecretkey", "session_token": "canarysessiontoken"}
-    canaries = [b"canarysecretkey", b"canarysessiontoken", b"X-Amz-Signature", b"PRIVATE KEY-----"]
+    canaries = [b"canarysecretkey", b"canarysessiontoken", b"X-Amz-Signature", b"PRIVATE KEY-----", ROLE_SECRET_PREFIX.encode(), ROLE_TOKEN_PREFIX.encode()]
+    workspace, lab = controller.lab.world.workspace(controller.workspace), controller.lab
+    for name in ("access_key", "secret_key", "ca_bundle", "ec2_endpoint_url", "instance_id"):
+        del controller.variables[f"ansible_eic_{name}"]
     controller.variables.update(
-        ansible_eic_access_key=principal["access_key"], ansible_eic_secret_key=principal["secret_key"], ansible_eic_session_token=principal["session_token"]
+        workspace_aws_access_key=principal["access_key"], workspace_aws_secret_key=principal["secret_key"],
+        workspace_aws_session_token=principal["session_token"], workspace_aws_assume_role_arn=ROLE_ARN, workspace_id=workspace["id"],
+        workspace_runtime=workspace["runtime"], workspace_ec2_endpoint_url=lab.service["aws_url"], workspace_aws_ca_bundle=lab.service["ca_file"],
+        workspace_docker_host=lab.world.data["docker_host"],
     )
+    # nothing that the test's own environment has may help
+    environment = {"AWS_ENDPOINT_URL_STS": lab.service["aws_url"], "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_CA_BUNDLE": ""}
+    assumed = lab.counters()["roles_assumed"]
     with changed_world(controller.lab) as world:
         world["more_credentials"] = [principal]
         world.save()
-        with watched(controller.directory, canaries) as seen:
-            tasks = [{"name": "Ping", "ansible.builtin.ping": {}}, {"name": "Copy", "ansible.builtin.copy": {"content": "x", "dest": "/tmp/canary"}}]
-            run = play([*tasks, {"name": "Reset", "ansible.builtin.meta": "reset_connection"}, *tasks], verbosity=4)
+        with watched(controller.directory, canaries, environments=True) as seen:
+            tasks = [
+                {"name": "Backend", "ansible.builtin.include_role": {"name": "molecule_ai.workspace.backend"}},
+                {"name": "Ping", "ansible.builtin.ping": {}},
+                {"name": "Copy", "ansible.builtin.copy": {"content": "x", "dest": "/tmp/canary", "mode": "0600"}},
+            ]
+            run = play([*tasks, {"name": "Reset", "ansible.builtin.meta": "reset_connection"}, *tasks[1:]], verbosity=4, environment=environment)
             for fault in ("deny_tunnel", "deny_push", "target_unreachable"):
                 controller.close()
                 controller.fault(fault)
-                failed = play(tasks, verbosity=4)
+                failed = play(tasks, verbosity=4, environment=environment)
                 assert failed.returncode != 0
                 run = Run(run.returncode, run.output + failed.output, [*run.records, *failed.records])
                 controller.lab.clear_faults()
     assert run.returncode == 0, run.output
+    assert controller.lab.counters()["roles_assumed"] > assumed
     assert seen == []
     shown = (run.output + repr(run.records)).encode()
     assert [canary for canary in canaries if canary in shown] == []

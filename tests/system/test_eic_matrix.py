@@ -5,16 +5,14 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from eic_connections import Controller, Counted, Marker, changed_world
+from eic_connections import Controller, Counted, Marker, changed_world, fresh_controller
 from lab.api import Lab
 
 CUTS = int(os.environ.get("EIC_TEST_CUTS", "5"))
@@ -28,17 +26,10 @@ RAW_TEXT = ["kex_exchange", "UNKNOWN port", "Traceback", "X-Amz-", "debug1", "Pe
 
 @pytest.fixture
 def controller(lab: Lab) -> Iterator[Controller]:
-    """A controller that has connected to nothing yet; the lab has no faults and its usual settings before and after."""
-    lab.clear_faults()
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="em-", dir="/tmp"))  # short, because sockets' paths are
-    made = Controller(lab, directory)
-    made.variables["ansible_eic_tunnel_timeout"] = 4
-    made.give_target()
-    yield made
-    made.close()
-    lab.clear_faults()
-    lab.reset_settings()
-    shutil.rmtree(directory)
+    with fresh_controller(lab) as made:
+        made.variables["ansible_eic_tunnel_timeout"] = 4
+        made.give_target()
+        yield made
 
 
 def assert_told(controller: Controller, kind: str, words: list[str], *, request_id: bool = False) -> str:
@@ -168,6 +159,14 @@ def test_the_clock_of_aws_may_be_five_minutes_off(controller: Controller) -> Non
             prepare()
             assert_told(controller, "authentication", ["clock"])
         controller.lab.clear_faults()
+
+
+@pytest.mark.parametrize("seconds", [45.0, -290.0])
+def test_a_smaller_difference_between_the_clocks_does_no_harm(controller: Controller, seconds: float) -> None:
+    """The controller's clock is behind by less than the 60 s of a signed address, or ahead by less than the 5 minutes that AWS admits."""
+    controller.fault("clock_skew", seconds=seconds)
+    controller.look_target_up()
+    assert controller.run("true")[0] == 0
 
 
 @pytest.mark.parametrize(("seconds", "works"), [(300.0, False), (-300.0, True)])

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import backend, connection_variables
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.aws_session import AwsOptions
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.docker_engine import EngineOptions
 
 ROLE_TASKS = pathlib.Path(__file__).resolve().parents[4] / "roles" / "backend" / "tasks" / "main.yml"
@@ -23,9 +24,9 @@ ON_EC2 = backend.Backend(WORKSPACE, "eic", "found", "r", instance_id="i-12345678
 LOCAL = EngineOptions()
 
 
-def variables(answer: backend.Backend, engine: EngineOptions = LOCAL, **others: t.Any) -> dict[str, t.Any]:
-    """For one backend with the usual options."""
-    return connection_variables.for_backend(answer, engine, **{"region": "us-east-2", "profile": None, "os_user": "ubuntu", **others})
+def variables(answer: backend.Backend, engine: EngineOptions = LOCAL, os_user: str = "ubuntu", **aws: str) -> dict[str, t.Any]:
+    """For one backend with the usual options, and those for AWS."""
+    return connection_variables.for_backend(answer, engine, AwsOptions(region="us-east-2", **aws), os_user=os_user)
 
 
 def test_docker() -> None:
@@ -71,6 +72,10 @@ def test_blank_in_a_tls_path() -> None:
         variables(IN_CONTAINER, EngineOptions(docker_host="tcp://h:2376", validate_certs=True, ca_path="/my certs/ca.pem"))
 
 
+FOR_AWS = {"assume_role_arn": "arn:r", "endpoint_url": "https://ec2.example.com", "aws_ca_bundle": "/ca.pem"}
+READ_BY_THE_CONNECTION = {"ansible_eic_assume_role_arn", "ansible_eic_ec2_endpoint_url", "ansible_eic_ca_bundle"}
+
+
 def test_eic() -> None:
     """Onto the host by instance id, as the login user, with sudo; only what is known."""
     expected = {
@@ -87,6 +92,10 @@ def test_eic() -> None:
     }
     assert variables(ON_EC2, os_user="admin") == expected
     assert variables(ON_EC2, os_user="admin", profile="fleet") == {**expected, "ansible_eic_profile": "fleet"}
+    keys = {"access_key": "A", "secret_key": "B", "session_token": "C"}
+    assert variables(ON_EC2, os_user="admin", **keys, **FOR_AWS) == {
+        **expected, "ansible_eic_assume_role_arn": "arn:r", "ansible_eic_ec2_endpoint_url": "https://ec2.example.com", "ansible_eic_ca_bundle": "/ca.pem",
+    }
 
 
 @pytest.mark.parametrize("tier", ["external", "none"])
@@ -102,7 +111,8 @@ def test_role_sets_every_variable() -> None:
     everything = {
         **variables(IN_CONTAINER, EngineOptions(api_version="1.41")),
         **variables(IN_CONTAINER, EngineOptions(docker_host="ssh://h")),
-        **variables(ON_EC2, profile="fleet"),
+        **variables(ON_EC2, profile="fleet", **FOR_AWS),
     }
-    assert set(arguments) == set(everything)
+    # those the connection has from the role's own variables, so that somebody's ansible_eic_* is not overridden by a fact
+    assert set(arguments) == set(everything) - READ_BY_THE_CONNECTION
     assert all(re.search(rf"backend_connection\.{name}\b", value) for name, value in arguments.items())

@@ -13,15 +13,15 @@ import typing as t
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import aws_session, eic_session, eic_use
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import aws_session, eic_session, eic_settings, eic_use
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target
 
 
 @pytest.fixture
-def settings() -> t.Iterator[eic_session.Settings]:
+def settings() -> t.Iterator[eic_settings.Settings]:
     # sockets need short paths
     with tempfile.TemporaryDirectory(prefix="eic-") as directory:
-        yield eic_session.Settings(
+        yield eic_settings.Settings(
             instance_id="i-0123456789abcdef0", os_user="ubuntu", port=22, known=Target(None, None, None), aws=aws_session.AwsOptions(),
             max_tunnel_duration=3600, instance_connect_endpoint_url=None, connect_to=None, known_hosts=f"{directory}/known_hosts", host_key_policy="accept-new",
             control_directory=directory, run_directory=directory, tunnel_timeout=10, login_timeout=10, state_directory=f"{directory}/state",
@@ -29,7 +29,7 @@ def settings() -> t.Iterator[eic_session.Settings]:
 
 
 @pytest.fixture
-def master(settings: eic_session.Settings) -> t.Iterator[None]:
+def master(settings: eic_settings.Settings) -> t.Iterator[None]:
     """Something that listens at the ControlPath, and whose use is known."""
     with socket.socket(socket.AF_UNIX) as listener, eic_use.using(settings.use_file):
         listener.bind(settings.control_path)
@@ -37,22 +37,22 @@ def master(settings: eic_session.Settings) -> t.Iterator[None]:
         yield
 
 
-def test_without_a_master_nothing_is_ready(settings: eic_session.Settings) -> None:
+def test_without_a_master_nothing_is_ready(settings: eic_settings.Settings) -> None:
     assert not eic_session.is_ready(settings)
 
 
 @pytest.mark.parametrize(("left", "margin", "ready"), [(400, 300, True), (200, 300, False), (-10, 300, False), (-10, 0, False), (10, 0, True)])
-def test_a_master_is_ready_while_its_tunnel_has_time_left(settings: eic_session.Settings, master: None, left: int, margin: int, ready: bool) -> None:
+def test_a_master_is_ready_while_its_tunnel_has_time_left(settings: eic_settings.Settings, master: None, left: int, margin: int, ready: bool) -> None:
     eic_use.record_end(settings.use_file, time.time() + left)
     assert eic_session.is_ready(dataclasses.replace(settings, rotation_margin=margin)) == ready
     assert eic_session.is_ready(dataclasses.replace(settings, rotation_margin=margin, direct=True)) is False, "another connection"
 
 
-def test_a_master_that_nobody_knows_the_age_of_is_ready(settings: eic_session.Settings, master: None) -> None:
+def test_a_master_that_nobody_knows_the_age_of_is_ready(settings: eic_settings.Settings, master: None) -> None:
     assert eic_session.is_ready(settings)
 
 
-def test_a_margin_longer_than_the_tunnel_lasts_leaves_half_of_it(settings: eic_session.Settings, master: None) -> None:
+def test_a_margin_longer_than_the_tunnel_lasts_leaves_half_of_it(settings: eic_settings.Settings, master: None) -> None:
     short = dataclasses.replace(settings, max_tunnel_duration=100)
     for left, ready in ((60, True), (40, False)):
         eic_use.record_end(settings.use_file, time.time() + left)
@@ -60,12 +60,12 @@ def test_a_margin_longer_than_the_tunnel_lasts_leaves_half_of_it(settings: eic_s
 
 
 @pytest.mark.parametrize("change", [{"tunnel_budget": 0}, {"tunnel_wait": -1}, {"rotation_margin": -1}, {"target_cache_lifetime": -1}])
-def test_numbers_that_cannot_be(settings: eic_session.Settings, change: dict[str, int]) -> None:
+def test_numbers_that_cannot_be(settings: eic_settings.Settings, change: dict[str, int]) -> None:
     with pytest.raises(InvalidInputError, match=f"ansible_eic_{next(iter(change))}"):
         dataclasses.replace(settings, **change)
 
 
-def test_answers_are_remembered_apart_for_each_identity(settings: eic_session.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_remembered_apart_for_each_identity(settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     caches = {settings.target_cache, dataclasses.replace(settings, aws=aws_session.AwsOptions(profile="other")).target_cache}
     monkeypatch.setenv("AWS_PROFILE", "third")
     caches.add(settings.target_cache)

@@ -8,7 +8,6 @@ A workspace on which nothing is to be done costs one remote execution; otherwise
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import os
 import socket
 from pathlib import Path
@@ -31,7 +30,7 @@ from ..plugin_utils.prepared_plugin import PreparedPlugin, prepare
 from ..plugin_utils.run_cache import RunCache, cache_key
 from ..plugin_utils.signatures import Signers, read_signers
 from ..plugin_utils.sources import SourceSettings, parse_source
-from ..plugin_utils.task_data import plain
+from ..plugin_utils.task_data import plain, user_name
 from ..plugin_utils.workspace_answer import Application, Inspection
 
 _MODULE = "molecule_ai.workspace.molecule_plugin"
@@ -76,7 +75,7 @@ class ActionModule(ActionBase):
         prepared = self._prepare(wanted, options, target)
 
         recovered: tuple[str, ...] = ()
-        plans, inspection = self._inspect(wanted, prepared, target, options["exclusive"])
+        plans, inspection = self._inspect(wanted, prepared, target, options)
         must_recover = bool(inspection.interrupted)
         if must_recover and self._task.check_mode:
             names = ", ".join(inspection.interrupted)
@@ -84,7 +83,7 @@ class ActionModule(ActionBase):
         elif must_recover:
             # Recovery may finish or take back an exchange, so what was observed before it is no precondition for anything.
             recovered = self._apply([], target)[0].recovered
-            plans, inspection = self._inspect(wanted, prepared, target, options["exclusive"])
+            plans, inspection = self._inspect(wanted, prepared, target, options)
         self._warnings += [observed.receipt_problem for observed in inspection.plugins.values() if observed.receipt_problem]
         problems = [plan.problem for plan in plans if plan.problem is not None]
         if problems and not (must_recover and self._task.check_mode):
@@ -177,15 +176,18 @@ class ActionModule(ActionBase):
             return find_elsewhere(path, what, [str(place) for place in error.paths or []], inventory_dir)
 
     def _inspect(
-        self, wanted: Sequence[WantedPlugin], prepared: Mapping[str, PreparedPlugin], target: Target, exclusive: bool
+        self, wanted: Sequence[WantedPlugin], prepared: Mapping[str, PreparedPlugin], target: Target, options: Mapping[str, Any]
     ) -> tuple[list[PluginPlan], Inspection]:
         digests = {name: plugin.digest for name, plugin in prepared.items()}
-        answer = self._ask(plugin_plan.inspect_request(target, wanted, digests, exclusive))
+        answer = self._ask(plugin_plan.inspect_request(target, wanted, digests, options["exclusive"], options["placements"]))
         inspection = workspace_answer.parse_inspection(answer, [plugin.name for plugin in wanted])
-        plans = [plugin_plan.plan_plugin(plugin, prepared.get(plugin.name), inspection.plugins[plugin.name], target) for plugin in wanted]
+        plans = [
+            plugin_plan.plan_plugin(plugin, prepared.get(plugin.name), inspection.plugins[plugin.name], target, options["placements"])
+            for plugin in wanted
+        ]
         moved = (plugin_plan.warn_of_moved_tag(plugin, plan) for plugin, plan in zip(wanted, plans))
         self._warnings += [warning for warning in moved if warning and warning not in self._warnings]
-        if exclusive:
+        if options["exclusive"]:
             plans += [plugin_plan.plan_unmanaged(name, observed) for name, observed in inspection.others.items()]
         return plans, inspection
 
@@ -242,7 +244,7 @@ class ActionModule(ActionBase):
         facts = {
             "play": self._task_vars.get("ansible_play_name"),
             "controller": socket.gethostname(),
-            "user": _user(),
+            "user": user_name(),
             "awx_job_id": os.environ.get("JOB_ID") or self._task_vars.get("awx_job_id"),
         }
         return {name: plain(str(value)) for name, value in facts.items() if value}
@@ -257,11 +259,3 @@ class ActionModule(ActionBase):
         if self._discovered_interpreter_key:
             extras["ansible_facts"] = {self._discovered_interpreter_key: self._discovered_interpreter}
         return extras
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run as a uid that has no name.
-        return str(os.getuid())

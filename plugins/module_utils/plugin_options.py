@@ -51,6 +51,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = dict(
     source_timeout={"type": "int", "default": 120},
     secret_scan={"type": "str", "choices": ["warn", "fail", "none"], "default": "warn", "no_log": False},
     max_drift={"type": "int", "default": 100},
+    placements={"type": "bool", "default": False},
 )
 
 # ``source`` without ``plugins`` is required when the plugin is to be present: the action checks that, because ``state`` has a default.

@@ -12,7 +12,8 @@
 
 ``state`` of a plugin is ``present``, ``absent`` or ``rolled_back``: as it was before its last change of version (see ``previous_version``).
 
-``inspect`` (read-only, no lock): ``plugins``: ``[{"name", "state", "digest" (present only)}]``, ``exclusive``: describe the unmanaged too ::
+``inspect`` (read-only, no lock): ``plugins``: ``[{"name", "state", "digest" (present only)}]``, ``exclusive``: describe the unmanaged too,
+``placements``: find what the runtime made of plugins that do not differ, too ::
 
     {"plugins": {name: {"exists": bool, "digest": str | None, "wrong_owner": [path], "entries": Entries | None, "receipt": receipt | None,
                         "receipt_problem": str | None, "placements": {"removed": [...], "kept": [...]} | None, "has_remains": bool,
@@ -177,8 +178,8 @@ def _inspect(request: _Request) -> dict[str, Any]:
     wanted = {element["name"]: element.get("digest") for element in elements}
     rolled_back = frozenset(element["name"] for element in elements if element["state"] == "rolled_back")
     exclusive = request.get("exclusive") or False
-    if not isinstance(exclusive, bool):
-        raise InvalidInputError("exclusive must be true or false")
+    if not isinstance(exclusive, bool) or not isinstance(request.get("placements") or False, bool):
+        raise InvalidInputError("exclusive and placements must be true or false")
     with open_for_reading(request.config_dir) as directories:
         found = sorted(os.listdir(directories.plugins_fd)) if directories.plugins_fd is not None else []
         unmanaged = [name for name in found if name not in wanted]
@@ -214,7 +215,7 @@ def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: 
         "entries": _printable_entries(live.entries) if live and differs else None,
         "receipt": receipt.receipt,
         "receipt_problem": receipt.problem,
-        "placements": _predict_placements(request, directories, name) if differs else None,
+        "placements": _predict_placements(request, directories, name) if differs or request.get("placements") else None,
         "has_remains": has_remains,
         "previous": _describe_previous(previous) if previous is not None else None,
     }
@@ -419,7 +420,7 @@ _OPERATIONS: dict[str, Callable[[_Request], dict[str, Any]]] = {
     "confirm_restart": _confirm_restart,
 }
 _FIELDS = {
-    "inspect": frozenset(("plugins", "exclusive")),
+    "inspect": frozenset(("plugins", "exclusive", "placements")),
     "read": frozenset(("files", "max_bytes")),
     "apply": frozenset(("plugins", "shipment", "strays")),
     "pending_restarts": frozenset(),

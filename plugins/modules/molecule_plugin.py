@@ -252,6 +252,13 @@ options:
     description: How many differences of each plugin are listed in RV(drift), at least one. RV(plugins[].drift_count) always counts all of them.
     type: int
     default: 100
+  placements:
+    description:
+      - Also look whether what the runtime made of a plugin (rules in C(CLAUDE.md), copied skills, hooks, commands, settings) was changed since, and list
+        it in RV(drift) as V(placement).
+      - Nothing is done about it, because it is a person's change.
+    type: bool
+    default: false
   _request:
     description:
       - The order that this module's action plugin sends to the workspace. Not for tasks, where it is refused.
@@ -368,6 +375,11 @@ plugins:
       returned: success
       type: str
       sample: 1.1.0
+    installed_version:
+      description: The version that was found, if its digest proves it. Null when nothing was there, or when its files have been changed.
+      returned: success
+      type: str
+      sample: 1.0.0
     revision:
       description: The commit that the source's ref names. Null for sources that are no git repository.
       returned: success
@@ -445,6 +457,7 @@ drift:
     kind:
       description:
         - V(missing), V(modified), V(extra), V(owner) or V(mode) for a file or directory.
+        - V(placement) for something that the runtime made of the plugin and that was changed since; the path is relative to the config dir.
         - V(unmanaged) for a plugin that was not asked for, V(restart_pending) for one that was changed without a restart since.
         - V(placement) for what the runtime made of a plugin whose directory somebody has deleted. RV(drift[].path) says what it is.
       returned: success

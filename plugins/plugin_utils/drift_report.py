@@ -80,6 +80,7 @@ def plugin_results(plans: Sequence[PluginPlan], application: Application | None)
                 "digest": plan.digest,
                 "previous_digest": plan.observed.digest,
                 "version": plan.version,
+                "installed_version": _installed_version(plan),
                 "revision": plan.prepared.revision if plan.prepared is not None else None,
                 "signed_by": plan.prepared.signed_by if plan.prepared is not None else None,
                 "source": plan.source,
@@ -90,6 +91,18 @@ def plugin_results(plans: Sequence[PluginPlan], application: Application | None)
             }
         )
     return results
+
+
+def _installed_version(plan: PluginPlan) -> str | None:
+    """Return the version that was found, where its digest proves it: it is the wanted one, or the one that the receipt is about."""
+    observed = plan.observed
+    if not observed.exists:
+        return None
+    if observed.digest == plan.digest and plan.version is not None:
+        return plan.version
+    receipt = observed.receipt or {}
+    version = receipt.get("plugin_version") if receipt.get("digest") == observed.digest else None
+    return printable(version) if isinstance(version, str) else None
 
 
 def drift_entries(plans: Sequence[PluginPlan], max_drift: int) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any, Collection, Mapping, Sequence
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import is_plugin_name, validate_config_dir, validate_plugin_name
+from ..module_utils.placement_report import CHANGED
 from ..module_utils.plugin_options import PLUGIN_ARGUMENT_SPEC
 from ..module_utils.plugin_request import VERSION
 from ..module_utils.plugin_tree import Drift, Entries, compare
@@ -149,12 +150,17 @@ def target_of(options: Mapping[str, Any], backend: Mapping[str, Any], variables:
     )
 
 
-def inspect_request(target: Target, wanted: Sequence[WantedPlugin], digests: Mapping[str, str], exclusive: bool) -> dict[str, Any]:
-    """Ask about the ``wanted`` plugins; ``digests`` of those that are to be present, by name. ``exclusive``: about all others too."""
+def inspect_request(
+    target: Target, wanted: Sequence[WantedPlugin], digests: Mapping[str, str], exclusive: bool, placements: bool = False
+) -> dict[str, Any]:
+    """Ask about the ``wanted`` plugins; ``digests`` of those that are to be present, by name. ``exclusive``: about all others too.
+
+    ``placements``: also about what the runtime made of plugins that do not differ.
+    """
     plugins = [
         {"name": plugin.name, "state": plugin.state, **({"digest": digests[plugin.name]} if plugin.state == "present" else {})} for plugin in wanted
     ]
-    return {**_request("inspect", target), "plugins": plugins, "exclusive": exclusive}
+    return {**_request("inspect", target), "plugins": plugins, "exclusive": exclusive, "placements": placements}
 
 
 def read_request(target: Target, files: Sequence[tuple[str, str, bool]], max_bytes: int) -> dict[str, Any]:
@@ -181,8 +187,11 @@ def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | N
     return {**_request("apply", target), "shipment": shipment, "job": dict(job), "plugins": plugins, "strays": strays}
 
 
-def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed: Observed, target: Target) -> PluginPlan:
-    """Decide what is to be done with one plugin; ``prepared`` only if it is to be present."""
+def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed: Observed, target: Target, placements: bool = False) -> PluginPlan:
+    """Decide what is to be done with one plugin; ``prepared`` only if it is to be present.
+
+    ``placements``: what somebody has changed of what the runtime made of it is drift too. Nothing is ever done about that: it is a person's.
+    """
     action: str
     drift: list[Drift]
     if wanted.state == "rolled_back":
@@ -195,6 +204,8 @@ def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed:
         action, drift = "removed", _drift_of_remains(observed)
     else:
         action, drift = "none", []
+    if placements:
+        drift = drift + [_placement_drift(kept) for kept in observed.placements.kept if CHANGED in kept["reason"]]
     return PluginPlan(wanted.name, wanted.state, prepared, observed, action, tuple(drift))
 
 
@@ -260,6 +271,10 @@ def _plan_rolled_back(name: str, observed: Observed, target: Target) -> tuple[st
         return "none", []
     drift = compare(previous.entries or {}, observed.entries, observed.wrong_owner, target.owner) if observed.entries is not None else []
     return "rolled_back", drift or [_whole("modified", previous.digest, str(observed.digest))]
+
+
+def _placement_drift(kept: Mapping[str, str]) -> Drift:
+    return {"kind": "placement", "path": kept["path"], "expected": "as the plugin has it", "observed": kept["reason"]}
 
 
 def _drift_of_remains(observed: Observed) -> list[Drift]:

@@ -4,6 +4,8 @@
 """What an action plugin gets from Ansible, in built-in types: values, variables of the host, and what its module answered on the workspace."""
 from __future__ import annotations
 
+import getpass
+import os
 import re
 from typing import Any, Callable, Mapping
 
@@ -95,3 +97,12 @@ def _failure(returned: Mapping[str, Any]) -> str:
     # A shell says first what is wrong, a traceback last.
     reason = lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
     return f"the workspace could not run the module with its Python ({reason[:_MAX_REASON]}): it needs Python 3.8 or newer, see ansible_python_interpreter"
+
+
+def user_name() -> str:
+    """Return who runs Ansible here, for receipts and reports."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a uid that has no name.
+        return str(os.getuid())

@@ -15,6 +15,7 @@ PRODUCT_ROOTS = {
 PLUGINS = {
     "module": ["molecule_plugin", "workspace_backend_facts", "workspace_restart"],
     "connection": ["eic"],
+    "callback": ["drift"],
     "role": ["backend", "plugins", "restart"],
 }
 PLAYBOOKS = ["audit", "install", "remove", "restart", "sync"]

@@ -282,6 +282,17 @@ def test_a_broken_receipt_does_not_hide_the_plugin(installed):
 # Placements -----------------------------------------------------------------------------------------------------------
 
 
+def test_placements_of_a_plugin_that_does_not_differ_are_looked_at_when_asked_for(workspace):
+    workspace.apply({"ecc": CHANGING})
+    Adapter(workspace.config, str(workspace.config / ".claude")).start()
+    hook = workspace.config / ".claude" / "hooks" / "check.sh"
+    hook.write_bytes(b"changed by hand")
+    assert workspace.inspect({"ecc": CHANGING})["plugins"]["ecc"]["placements"] is None
+    kept = workspace.inspect({"ecc": CHANGING}, placements=True)["plugins"]["ecc"]["placements"]["kept"]
+    assert [(entry["path"], entry["reason"]) for entry in kept] == [(".claude/hooks/check.sh", "changed since it was placed")]
+    assert hook.read_bytes() == b"changed by hand"
+
+
 @pytest.mark.parametrize("wanted", [V2, None], ids=["upgrade", "removal"])
 def test_the_old_versions_placements_go_and_what_was_changed_stays(workspace, wanted):
     (workspace.config / "CLAUDE.md").write_bytes(b"my own line\n")

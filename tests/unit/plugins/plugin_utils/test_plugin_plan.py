@@ -196,7 +196,7 @@ def test_requests(tmp_path: Path) -> None:
     common = {"version": 1, "config_dir": "/configs", "runtime_config_dir": "/configs", "owner": [1000, 1000], "lock_timeout": 60, "max_plugin_bytes": 1000}
     asked = [_wanted("ecc", "present"), _wanted("old", "absent"), _wanted("bad", "rolled_back")]
     assert plugin_plan.inspect_request(TARGET, asked, {"ecc": "sha256:1"}, False) == common | {
-        "operation": "inspect", "exclusive": False,
+        "operation": "inspect", "exclusive": False, "placements": False,
         "plugins": [{"name": "ecc", "state": "present", "digest": "sha256:1"}, {"name": "old", "state": "absent"}, {"name": "bad", "state": "rolled_back"}],
     }
     assert plugin_plan.apply_request(TARGET, [plan], "/tmp/shipment.tar", {"user": "ops"}) == common | {
@@ -208,3 +208,14 @@ def test_requests(tmp_path: Path) -> None:
     assert plugin_plan.read_request(TARGET, [("ecc", "a", True)], 10) == common | {
         "operation": "read", "files": [{"plugin": "ecc", "path": "a", "previous": True}], "max_bytes": 10
     }
+
+
+def test_changed_placements_of_an_unchanged_plugin_are_drift_when_asked_for_and_nothing_is_done_about_them(tmp_path: Path) -> None:
+    wanted = _entries(a=FILE)
+    prepared = _prepared(tmp_path, wanted)
+    kept = ({"path": "skills/helper/SKILL.md", "reason": "changed since it was placed"}, {"path": "skills/x", "reason": "also placed by plugin b"})
+    observed = dataclasses.replace(_observed(wanted), placements=Placements((), kept))
+    (plugin,) = plugin_plan.wanted_plugins(SINGLE | {"name": "ecc", "source": "plugins/ecc"}, ["name", "source"])
+    assert plugin_plan.plan_plugin(plugin, prepared, observed, TARGET).drift == ()
+    plan = plugin_plan.plan_plugin(plugin, prepared, observed, TARGET, placements=True)
+    assert (plan.action, [(item["kind"], item["path"]) for item in plan.drift]) == ("none", [("placement", "skills/helper/SKILL.md")])

@@ -108,12 +108,14 @@ def test_an_unmanaged_plugin_directory_is_named_and_left_alone(lab: Lab, ansible
 
 @both_tiers
 def test_an_audit_can_fail_on_drift(lab: Lab, ansible: Callable[..., Run], workspace: str, installed: dict[str, object]) -> None:
-    assert ansible(AUDIT, limit=workspace, variables={**installed, "workspace_audit_fail_on_drift": True}).returncode == 0
+    assert ansible(AUDIT, limit=workspace, variables={**installed, "workspace_audit_fail_on": ["drift"]}).returncode == 0
     tamper(lab, workspace, "modified")
-    assert ansible(AUDIT, limit=workspace, variables={**installed, "workspace_audit_fail_on_drift": True}).returncode != 0
+    assert ansible(AUDIT, limit=workspace, variables={**installed, "workspace_audit_fail_on": ["drift"]}).returncode != 0
 
 
 def test_an_audit_never_calls_a_workspace_fine_that_it_could_not_look_at(lab: Lab, ansible: Callable[..., Run], plugin_sources: pathlib.Path) -> None:
     run = ansible(AUDIT, limit="stopped,unknown", variables={"workspace_plugins": wanted(plugin_sources, PLUGIN)})
     assert run.returncode != 0
-    assert run.stats["stopped"]["failures"] == 1 and run.stats["unknown"]["unreachable"] == 1
+    assert run.stats["stopped"]["failures"] == 1 and run.stats["unknown"]["failures"] == 1
+    states = [result["msg"][0].split()[:2] for result in run.results("debug") if isinstance(result["msg"], list)]
+    assert sorted(states) == [["stopped", "none"], ["unknown", "unknown"]]

@@ -1,7 +1,10 @@
 // Copyright (c) The molecule_ai.workspace maintainers
 // GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The heat map: one row for each workspace, one column for each plugin. The browser skips what is not in sight (content-visibility).
+// The heat map: one row for each workspace, one column for each plugin. Rows come in chunks that the browser skips while they are not in sight
+// (content-visibility); a chunk's rows are made when it comes into sight, or when the browser has nothing else to do.
+const CHUNK = 50;
+const ROW_REM = 2;
 const map = document.getElementById("map");
 const bodies = element("div", "", undefined, {role: "rowgroup"});
 
@@ -55,8 +58,8 @@ function toggle(row, open, column) {
 function draw() {
   document.documentElement.style.setProperty("--columns", String(Math.max(1, data.plugins.length)));
   map.setAttribute("aria-rowcount", String(rows.length + 1));
-  bodies.append(...rows.map(rowElement));
   map.append(header(), bodies);
+  window.addEventListener("beforeprint", fillAll);
   map.addEventListener("click", (event) => {
     const group = event.target.closest(".group");
     if (!group) return;
@@ -67,32 +70,60 @@ function draw() {
   });
   map.addEventListener("keydown", (event) => {
     const group = event.target.closest(".name") && event.target.closest(".group");
-    const step = {ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling"}[event.key];
-    if (!group || !step) return;
-    let next = group[step];
-    while (next && next.hidden) next = next[step];
-    if (next) {
-      event.preventDefault();
-      rows[Number(next.dataset.row)].button.focus();
-    }
+    const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
+    const next = group && step && visible[rows[Number(group.dataset.row)].position + step];
+    if (!next) return;
+    event.preventDefault();
+    fill(chunks[Math.floor(next.position / CHUNK)]);
+    next.button.focus();
   });
 }
 
-/** Put the rows into this order; those that are not in it stay hidden. */
-function arrange(byName) {
-  const names = new Intl.Collator("en", {numeric: true}).compare;
-  const sorted = [...rows].sort((one, other) => (
-    byName ? 0 : WORST_FIRST.indexOf(one.state) - WORST_FIRST.indexOf(other.state) || other.problems - one.problems
-  ) || names(one.host, other.host));
-  bodies.append(...sorted.map((row) => row.group));
+const whenIdle = window.requestIdleCallback || ((callback) => setTimeout(callback, 30));
+let visible = [];
+let chunks = [];
+let filling = 0;
+
+function fill(chunk) {
+  if (chunk.filled) return;
+  chunk.filled = true;
+  chunk.element.append(...chunk.rows.map((row) => row.group || rowElement(row)));
 }
 
-function filter(wanted) {
-  let shown = 0;
-  for (const row of rows) {
-    const keep = wanted(row);
-    if (row.group.hidden === keep) row.group.hidden = !keep;
-    if (keep) shown += 1;
+function fillAll() {
+  chunks.forEach(fill);
+}
+
+/** Fill what is left, a chunk at a time, so that the browser's own search and a screen reader find it. */
+function fillInTime(turn) {
+  const next = chunks.find((chunk) => !chunk.filled);
+  if (turn !== filling || !next) return;
+  fill(next);
+  whenIdle(() => fillInTime(turn));
+}
+
+/** Show these rows, in this order. */
+function show(wanted) {
+  visible = wanted;
+  visible.forEach((row, position) => { row.position = position; });
+  chunks = [];
+  for (let start = 0; start < visible.length; start += CHUNK) {
+    const chunk = {rows: visible.slice(start, start + CHUNK), filled: false, element: element("div", "chunk", undefined, {role: "presentation"})};
+    chunk.element.style.containIntrinsicBlockSize = `auto ${chunk.rows.length * ROW_REM}rem`;
+    chunk.element.addEventListener("contentvisibilityautostatechange", (event) => { if (!event.skipped) fill(chunk); });
+    chunks.push(chunk);
   }
-  return shown;
+  bodies.replaceChildren(...chunks.map((chunk) => chunk.element));
+  if (chunks.length) fill(chunks[0]);
+  filling += 1;
+  if ("oncontentvisibilityautostatechange" in bodies) whenIdle(() => fillInTime(filling));
+  else fillAll();
+}
+
+/** All rows in the order that a reader wants. */
+function ordered(byName) {
+  const names = new Intl.Collator("en", {numeric: true}).compare;
+  return [...rows].sort((one, other) => (
+    byName ? 0 : WORST_FIRST.indexOf(one.state) - WORST_FIRST.indexOf(other.state) || other.problems - one.problems
+  ) || names(one.host, other.host));
 }

@@ -7,17 +7,20 @@ const controls = {
   shown: document.getElementById("shown"), empty: document.getElementById("empty"), clear: document.getElementById("clear"),
 };
 let onlyState = null;
+let inOrder = ordered(false);
 
 function apply() {
   const words = controls.search.value.toLowerCase().split(/\s+/).filter(Boolean);
   const code = controls.plugin.value;
-  const shown = filter((row) => {
+  const kept = inOrder.filter((row) => {
     if (onlyState && row.state !== onlyState) return false;
     if (code && !row.cells.includes(code)) return false;
     if (!words.length) return true;
     row.haystack ??= haystack(row);
     return words.every((needle) => row.haystack.includes(needle));
   });
+  const shown = kept.length;
+  show(kept);
   controls.shown.textContent = shown === rows.length ? counted(shown, "workspace") : `${shown.toLocaleString("en")} of ${counted(rows.length, "workspace")}`;
   controls.empty.hidden = shown > 0;
   document.querySelector(".scroller").hidden = shown === 0;
@@ -58,11 +61,13 @@ trend();
 versions();
 draw();
 legend();
-arrange(false);
 apply();
 controls.search.addEventListener("input", apply);
 controls.plugin.addEventListener("change", apply);
-controls.order.addEventListener("change", () => arrange(controls.order.value === "name"));
+controls.order.addEventListener("change", () => {
+  inOrder = ordered(controls.order.value === "name");
+  apply();
+});
 controls.clear.addEventListener("click", reset);
 document.addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);

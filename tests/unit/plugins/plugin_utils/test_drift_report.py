@@ -170,3 +170,17 @@ def test_what_was_done_counts_more_than_the_plan(tmp_path: Path) -> None:
     done = Application({"ecc": Applied(False, "sha256:1", Placements())}, (), ())
     result = result_of([plan], _inspection([plan]), done, False, 100)
     assert (result["changed"], result["restart_required"], result["plugins"][0]["action"]) == (False, False, "none")
+
+
+def test_the_version_that_was_found_is_the_one_that_a_digest_proves(tmp_path: Path) -> None:
+    def found(plan: PluginPlan, receipt: dict[str, object] | None) -> object:
+        observed = dataclasses.replace(plan.observed, receipt=receipt)
+        return result_of([dataclasses.replace(plan, observed=observed)], _inspection([plan]), None, False, 2)["plugins"][0]["installed_version"]
+
+    changed, same = _plan(tmp_path, OLD), _plan(tmp_path, NEW)
+    old_digest = changed.observed.digest
+    assert found(changed, None) is None
+    assert found(changed, {"digest": "sha256:" + "0" * 64, "plugin_version": "1.0.0"}) is None
+    assert found(changed, {"digest": old_digest, "plugin_version": "1.0.0\n"}) == "1.0.0\\n"
+    assert found(same, {"digest": old_digest, "plugin_version": "9"}) == same.version
+    assert found(_plan(tmp_path, None), {"digest": old_digest, "plugin_version": "1.0.0"}) is None

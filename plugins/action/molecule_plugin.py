@@ -32,6 +32,7 @@ from ..plugin_utils.signatures import Signers, read_signers
 from ..plugin_utils.sources import SourceSettings, parse_source
 from ..plugin_utils.task_data import plain, user_name
 from ..plugin_utils.workspace_answer import Application, Inspection
+from ..plugin_utils.workspace_call import MAX_ATTACHED_BYTES, WorkspaceCall
 
 _MODULE = "molecule_ai.workspace.molecule_plugin"
 _SHIPMENT = "shipment.tar"
@@ -55,7 +56,8 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         self._task_vars = task_vars or {}
         self._warnings: list[Any] = []
-        self._cache = RunCache(Path(C.DEFAULT_LOCAL_TMP) / "molecule_ai_workspace")
+        self._cache = RunCache.of_run()
+        self._call = WorkspaceCall(self, self._task_vars, self._cache)
         try:
             try:
                 return self._converge()
@@ -201,43 +203,46 @@ class ActionModule(ActionBase):
 
     def _apply(self, plans: Sequence[PluginPlan], target: Target) -> tuple[Application, int]:
         """Carry out ``plans`` and return what was done and the number of bytes that were sent."""
-        shipment, size = self._send(plugin_plan.needed_bundles(plans))
-        answer = self._ask(plugin_plan.apply_request(target, plans, shipment, self._job()))
+        shipment = self._shipment(plugin_plan.needed_bundles(plans))
+        size = shipment.stat().st_size if shipment else 0
+        attached = shipment.read_bytes() if shipment and self._call.carries and size <= MAX_ATTACHED_BYTES else b""
+        remote = self._send(shipment) if shipment and not attached else None
+        answer = self._ask(plugin_plan.apply_request(target, plans, remote, self._job()), attached)
         application = workspace_answer.parse_application(answer, [plan.name for plan in plans])
         for plan in plans:
             if application.plugins[plan.name].digest != plan.digest:
                 raise WorkspaceError(f"plugin {plan.name} is not what it should be: look at what else writes to {target.config_dir}, and run again")
         return application, size
 
-    def _send(self, plugins: Mapping[str, PreparedPlugin]) -> tuple[str | None, int]:
-        """Transfer exactly these bundles in one file and return its remote path and size; nothing for none."""
+    def _shipment(self, plugins: Mapping[str, PreparedPlugin]) -> Path | None:
+        """Return one file with exactly these bundles, made once per run for all hosts that need the same; None for none."""
         if not plugins:
-            return None, 0
+            return None
         bundles = {digest: plugin.bundle for digest, plugin in plugins.items()}
         key = cache_key("shipment", {"digests": sorted(bundles)})
-        local = self._cache.once(key, lambda directory: bundle.write_shipment(bundles, directory / _SHIPMENT)) / _SHIPMENT
+        return self._cache.once(key, lambda directory: bundle.write_shipment(bundles, directory / _SHIPMENT)) / _SHIPMENT
+
+    def _send(self, shipment: Path) -> str:
+        """Transfer the file and return its remote path."""
         if self._connection._shell.tmpdir is None:
             self._make_tmp_path()
-        remote = self._connection._shell.join_path(self._connection._shell.tmpdir, local.name)
+        remote = str(self._connection._shell.join_path(self._connection._shell.tmpdir, shipment.name))
         try:
-            self._transfer_file(str(local), remote)
+            self._transfer_file(str(shipment), remote)
         except AnsibleError as error:
             # Docker's connection takes this for a workspace that cannot be reached, which sends people looking in the wrong place.
             if _FULL not in str(error).lower():
                 raise
             raise WorkspaceError(
-                f"the workspace has no space left for the {local.stat().st_size} bytes of the plugins in {os.path.dirname(remote)}: "
+                f"the workspace has no space left for the {shipment.stat().st_size} bytes of the plugins in {os.path.dirname(remote)}: "
                 "nothing was changed; make room and run again"
             ) from error
         self._fixup_perms2((self._connection._shell.tmpdir, remote), execute=False)
-        return remote, local.stat().st_size
+        return remote
 
-    def _ask(self, request: dict[str, Any]) -> object:
+    def _ask(self, request: dict[str, Any], attached: bytes = b"") -> object:
         """Run the workspace half once; raise ``WorkspaceError`` with its sentence when it fails."""
-        returned = self._execute_module(module_name=_MODULE, module_args={"_request": plain(request)}, task_vars=self._task_vars)
-        result = task_data.result_of(returned)
-        self._warnings += returned.get("warnings") or []
-        return result
+        return self._call.ask(_MODULE, "plugin_request", request, attached)
 
     def _job(self) -> dict[str, str]:
         """Say in the receipt who did it."""

@@ -12,6 +12,8 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.errors import WorkspaceError
 from ..module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE
 from ..plugin_utils import docker_engine, restart, task_data
+from ..plugin_utils.run_cache import RunCache
+from ..plugin_utils.workspace_call import WorkspaceCall
 
 
 class ActionModule(ActionBase):
@@ -27,9 +29,7 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
 
         def remote(request: dict[str, t.Any]) -> dict[str, t.Any]:
-            return task_data.result_of(
-                self._execute_module(module_name="molecule_ai.workspace.workspace_restart", module_args={"_request": request}, task_vars=task_vars)
-            )
+            return WorkspaceCall(self, task_vars, RunCache.of_run()).ask("molecule_ai.workspace.workspace_restart", "host_restart", request)
 
         try:
             backend = task_data.backend_fact(task_vars, self._templar.template)

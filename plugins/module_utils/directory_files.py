@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -169,7 +168,7 @@ def replace_file(parent_fd: int, name: str, content: bytes, read_from: os.stat_r
     The new file is written in ``staging_fd`` (a directory of ours on the same file system) and renamed over the old name, so a
     reader sees the old text or the new one. Set-id bits are not carried over. Raises OSError when the file system refuses.
     """
-    temporary = f"placements-{secrets.token_hex(8)}"
+    temporary = f"placements-{os.urandom(8).hex()}"
     file_fd = safe_files.create_file(staging_fd, temporary)
     renamed = False
     try:

@@ -30,8 +30,8 @@ or another one is making them right now.
 ``read`` (read-only, no lock): ``files``: ``[{"plugin", "path", "previous": bool (of the previous version)}]``, ``max_bytes`` per file ->
 ``{"files": [{"plugin", "path", "previous", "text": str | None}]}``; None for what is gone, is no UTF-8 text, is no plain file or is larger.
 
-``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles, or None. With
-``rolled_back``, ``digest`` is what inspect said of ``previous``. ``strays``: of the directories below ``plugins`` whose names no plugin can have, those to
+``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles; None
+where it came attached or none is needed. With ``rolled_back``, ``digest`` is what inspect said of ``previous``. ``strays``: of the directories below ``plugins`` whose names no plugin can have, those to
 remove, as ``exclusive`` inspection names them::
 
     {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
@@ -47,7 +47,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, BinaryIO, Callable, Mapping, Sequence
 
 from . import directory_files, placements, plugin_store, previous_version, receipts, stray_directories
 from .errors import InvalidInputError, WorkspaceError
@@ -77,9 +77,12 @@ def changes(request: Mapping[str, Any]) -> bool:
     return request.get("operation") in _WRITING_OPERATIONS
 
 
-def handle(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what ``request`` says. Raises :class:`WorkspaceError`, and :class:`InvalidInputError` before anything was touched."""
-    checked = _Request(request)
+def handle(request: Mapping[str, Any], attached: BinaryIO | None = None) -> dict[str, Any]:
+    """Do what ``request`` says. Raises :class:`WorkspaceError`, and :class:`InvalidInputError` before anything was touched.
+
+    ``attached`` is the shipment itself, where it came with the request and lies in no file.
+    """
+    checked = _Request(request, attached)
     operation = _OPERATIONS[checked.operation]
     try:
         return operation(checked)
@@ -91,7 +94,8 @@ def handle(request: Mapping[str, Any]) -> dict[str, Any]:
 class _Request:
     """A request whose common fields are valid."""
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
+    def __init__(self, request: Mapping[str, Any], attached: BinaryIO | None) -> None:
+        self.attached = attached
         if not isinstance(request, dict):
             raise InvalidInputError("the request to the workspace is not a dictionary")
         self._request = request
@@ -324,7 +328,7 @@ def _apply(request: _Request) -> dict[str, Any]:
     with open_for_writing(request.config_dir, request.owner) as directories, _locked(request, directories):
         if directories.state_fd is not None:
             plugin_store.remove_abandoned_transfers(directories.state_fd)
-        result = plugin_store.apply(directories, changes, shipment, settings)
+        result = plugin_store.apply(directories, changes, shipment or request.attached, settings)
         for name, outcome in stray_directories.remove(directories, _strays(request), request.claude_directories, request.job).items():
             done = {"changed": True, "previous_digest": None, "digest": None, "removed_placements": outcome["removed"], "kept": outcome["kept"]}
             result["plugins"][name] = done

@@ -67,10 +67,10 @@ class _Planned(NamedTuple):
     restored: previous_version.Record | None
 
 
-def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment: str | None, settings: Settings) -> dict[str, Any]:
+def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment: str | BinaryIO | None, settings: Settings) -> dict[str, Any]:
     """Make all ``changes``; the caller holds the lock. Returns ``{"plugins": {name: ...}, "recovered": [sentence]}``.
 
-    ``shipment`` is the path of a tar of bundles. Raises :class:`WorkspaceError`; unless its sentence says otherwise nothing was changed.
+    ``shipment`` is a tar of bundles, or its path. Raises :class:`WorkspaceError`; unless its sentence says otherwise nothing was changed.
     """
     recovered = recover(directories)
     results: dict[str, Any] = {}
@@ -167,7 +167,7 @@ class _Slots:
                     slot.give_up()
 
 
-def _stage(slots: _Slots, changes: Sequence[Change], shipment: str | None, settings: Settings) -> None:
+def _stage(slots: _Slots, changes: Sequence[Change], shipment: str | BinaryIO | None, settings: Settings) -> None:
     """Unpack and verify every bundle that was sent."""
     if shipment is None:
         return
@@ -330,14 +330,21 @@ def _result(changed: bool, previous_digest: str | None, digest: str | None) -> d
 
 
 @contextlib.contextmanager
-def _open_shipment(path: str) -> Iterator[Any]:
+def _open_shipment(shipment: str | BinaryIO) -> Iterator[Any]:
     """The shipment's tar and its regular members by name."""
-    shipment_fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(shipment_fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(shipment_fd).st_mode):
-            raise WorkspaceError(f"shipment {path} is not a file: run again")
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_open_file(shipment)) if isinstance(shipment, str) else shipment
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 yield tar, {member.name: member for member in tar if member.isreg()}
         except tarfile.TarError as error:
-            raise WorkspaceError(f"shipment {path} is damaged ({error}): run again, so that it is sent anew") from error
+            raise WorkspaceError(f"the shipment of plugins is damaged ({error}): run again, so that it is sent anew") from error
+
+
+def _open_file(path: str) -> BinaryIO:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise WorkspaceError(f"shipment {path} is not a file: run again")
+    return file

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import time
 from typing import Any, Dict, Mapping, NamedTuple
 
@@ -51,7 +50,7 @@ def make(
         "installed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "job": dict(job),
         "restart_pending": True,
-        "install_id": secrets.token_hex(16),
+        "install_id": os.urandom(16).hex(),
     }
 
 

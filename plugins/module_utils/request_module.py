@@ -8,7 +8,7 @@ from typing import Any, Callable, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .errors import WorkspaceError
+from .request_answer import answer_to
 
 REQUEST_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {"_request": {"type": "dict"}}
 
@@ -16,15 +16,12 @@ REQUEST_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {"_request": {"type": "dict"}
 def answer(module: AnsibleModule, changes: Callable[[Mapping[str, Any]], bool], handle: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
     """Leave the module with the ``result`` that ``handle`` gives for the request, or with the one sentence of its failure.
 
-    ``changes`` tells whether a request may change something: none such is carried out in check mode, whatever the action plugin thinks.
+    For ``changes`` and ``handle`` see :func:`request_answer.answer_to`.
     """
     request = module.params["_request"]
     if not request:
         module.fail_json(msg="this module works through its action plugin, which the task bypassed: use the module by its full name in a task")
-    if module.check_mode and changes(request):
-        module.fail_json(msg=f"operation {request['operation']} was asked for in check mode: nothing was done; this is a defect, please report it")
-    try:
-        result = handle(request)
-    except WorkspaceError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(result=result)
+    answered = answer_to(request, module.check_mode, changes, handle)
+    if answered.pop("failed", False):
+        module.fail_json(**answered)
+    module.exit_json(**answered)

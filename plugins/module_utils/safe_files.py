@@ -11,8 +11,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import platform
-import secrets
 import stat
 import struct
 from typing import Any, Callable
@@ -129,7 +127,7 @@ def _remove(base_fd: int, parent_fd: int, name: str, depth: int, pending: list[s
             return
         if depth > _REMOVAL_DEPTH:
             # No plugin can have this name, so it is nobody's staging directory even if we die here.
-            shallow = ".deep-" + secrets.token_hex(8)
+            shallow = ".deep-" + os.urandom(8).hex()
             rename(parent_fd, name, base_fd, shallow)
             pending.append(shallow)
             return
@@ -169,7 +167,7 @@ def _renameat2_function() -> tuple[Callable[..., int] | None, tuple[Any, ...]]:
     if function is not None:
         function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
         return function, ()
-    number = _RENAMEAT2_NUMBERS.get(platform.machine())
+    number = _RENAMEAT2_NUMBERS.get(os.uname().machine)
     function = _c_function("syscall")
     if number is None or function is None or struct.calcsize("P") != 8:
         return None, ()

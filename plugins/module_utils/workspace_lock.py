@@ -9,7 +9,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import time
 from typing import Any, Iterator, Mapping
 
@@ -29,7 +28,7 @@ def writer_lock(state_fd: int, job: Mapping[str, Any], timeout: float, label: st
     lock_fd = os.open(_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600, dir_fd=state_fd)
     try:
         _acquire(lock_fd, timeout, label)
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "job": dict(job)}
+        holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "job": dict(job)}
         # The name in the file is a courtesy: a full disk must not keep anybody from the lock. What is then done under it may still need room: a removal
         # writes some hundred bytes (journal, receipt, record) before it frees any, and says so where it cannot.
         with contextlib.suppress(OSError):

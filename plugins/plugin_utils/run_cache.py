@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, Mapping
 
+from ansible import constants as C
+
 from ..module_utils.errors import WorkspaceError
 
 _FAILURE_SUFFIX = ".failed"
@@ -30,6 +32,11 @@ class RunCache:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    @classmethod
+    def of_run(cls) -> RunCache:
+        """Return the one that this run's workers share."""
+        return cls(Path(C.DEFAULT_LOCAL_TMP) / "molecule_ai_workspace")
 
     def once(self, key: str, make: Callable[[Path], None]) -> Path:
         """Return the directory for ``key``; the first caller of the run makes it, the others wait for it.

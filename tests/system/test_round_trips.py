@@ -1,9 +1,11 @@
 """What a run costs: counted by the lab, not by the product."""
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Callable
 
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_call import MAX_ATTACHED_BYTES
 from ansible_run import Run
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
@@ -14,7 +16,7 @@ INSTALL = "molecule_ai.workspace.install"
 
 
 @both_tiers
-def test_ten_plugins_are_one_look_one_transfer_one_apply_and_one_restart(
+def test_ten_plugins_are_one_look_one_apply_and_one_restart(
     lab: Lab, ansible: Callable[..., Run], workspace: str, tmp_path: pathlib.Path, fresh_connections: None
 ) -> None:
     plugins = []
@@ -30,10 +32,8 @@ def test_ten_plugins_are_one_look_one_transfer_one_apply_and_one_restart(
     assert len(run.result("molecule_plugin", workspace)["plugins"]) == 10
     assert len(lab.starts(workspace)) == starts + 1
     assert sorted(lab.loaded_names(workspace)) == sorted(plugin["name"] for plugin in plugins)
-    assert calls.transfers == 1
-    # One look, one apply, one restart (on the EC2 host in one call; a container is asked before and told after), and what the transfer
-    # needs: the temporary directory made and removed, and one question of the connection about the user there.
-    assert calls.executions == (1 if workspace.startswith("eic") else 2) + 5, calls
+    # The plugins travel with the call that applies them. The restart is one call on the EC2 host; a container is asked before and told after.
+    assert (calls.executions, calls.transfers) == (3 if workspace.startswith("eic") else 4, 0), calls
 
     with remote_calls(lab, workspace) as calls:
         again = ansible(INSTALL, limit=workspace, variables=variables).ok()
@@ -42,3 +42,24 @@ def test_ten_plugins_are_one_look_one_transfer_one_apply_and_one_restart(
     assert len(lab.starts(workspace)) == starts + 1
     if workspace.startswith("eic"):
         assert calls.tunnels <= 1
+
+
+@both_tiers
+def test_a_large_plugin_is_one_transfer_and_without_pipelining_the_modules_do_the_same(
+    lab: Lab, ansible: Callable[..., Run], workspace: str, tmp_path: pathlib.Path, fresh_connections: None
+) -> None:
+    write_tree(tmp_path / "large", {"plugin.yaml": manifest("large", "1.0.0", "More than goes along with a call")})
+    (tmp_path / "large" / "noise").write_bytes(os.urandom(MAX_ATTACHED_BYTES + 1))
+    variables: dict[str, object] = {"workspace_plugins": [{"name": "large", "source": str(tmp_path / "large")}]}
+    with remote_calls(lab, workspace) as calls:
+        ansible(INSTALL, limit=workspace, variables=variables).ok()
+    assert lab.loaded_names(workspace) == ["large"]
+    # The temporary directory is made and removed, and the connection asks once who it is there.
+    assert (calls.executions, calls.transfers) == (3 + 3 if workspace.startswith("eic") else 4 + 3, 1), calls
+
+    variables = {"workspace_plugins": [{"name": "large", "state": "absent"}], "ansible_pipelining": False}
+    removed = ansible(INSTALL, limit=workspace, variables=variables).ok()
+    assert removed.stats[workspace]["changed"] > 0
+    assert lab.loaded_names(workspace) == []
+    again = ansible(INSTALL, limit=workspace, variables=variables).ok()
+    assert again.stats[workspace]["changed"] == 0

@@ -4,8 +4,12 @@
 """The action with the real workspace half behind it, but without a connection: what is asked, what is sent, and what is said."""
 from __future__ import annotations
 
+import functools
+import io
+import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,22 +22,30 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.molecule_ai.workspace.plugins.action.molecule_plugin import ActionModule
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request, plugin_slot
-from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.carried_program import MARK
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.request_answer import answer_to
 from ansible_collections.molecule_ai.workspace.plugins.modules.molecule_plugin import RETURN
 
 OWNER = {"owner": 0, "group": 0}
 
 
 class Workspace:
-    """A config dir and the action's way to it; counts what goes there."""
+    """A config dir and the action's way to it, carried on standard input or by a module; counts what goes there."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pipelines: bool) -> None:
         self.directory = directory
+        self.pipelines = pipelines
         self.config_dir = directory / "configs"
         self.config_dir.mkdir()
         self.operations: list[str] = []
         self.temporary_directories: list[Path] = []
-        self.answer: Callable[[dict[str, Any]], dict[str, Any]] = self._handle
+        self.attached: bytes | None = None
+        self.answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+    @property
+    def trips_of_a_change(self) -> list[str]:
+        """What is done where something is to be sent."""
+        return ["inspect", "apply"] if self.pipelines else ["inspect", "mkdir", "send", "apply", "rmdir"]
 
     @property
     def plugins(self) -> Path:
@@ -47,7 +59,7 @@ class Workspace:
         loader.set_basedir(str(self.directory))
         task = SimpleNamespace(
             args={name: value for name, value in arguments.items() if value is not KeyError},
-            check_mode=check, diff=diff, no_log=no_log, async_val=0, action="molecule_plugin", get_search_path=lambda: [str(self.directory)],
+            check_mode=check, diff=diff, no_log=no_log, async_val=0, delegate_to=None, action="molecule_plugin", get_search_path=lambda: [str(self.directory)],
         )
         shell = SimpleNamespace(tmpdir=None, join_path=lambda *parts: "/".join(parts))
         action = ActionModule(
@@ -55,24 +67,44 @@ class Workspace:
             shared_loader_obj=None,
         )
         action._load_name = "molecule_plugin"  # core's plugin loader sets it
+        action._is_pipelining_enabled = lambda style: self.pipelines
+        action._compute_environment_string = lambda: ""
         action._execute_module = self._execute_module
+        action._low_level_execute_command = self._execute_command
         action._make_tmp_path = lambda: self._make_tmp_path(shell)
         action._remove_tmp_path = lambda path: self._remove_tmp_path(shell, path)
         action._transfer_file = lambda local, remote: self._transfer_file(local, remote)
         action._fixup_perms2 = lambda paths, execute: None
-        return action.run(task_vars={"inventory_hostname": "test", **(variables or {})})
+        known = {"inventory_hostname": "test", "ansible_python_interpreter": sys.executable}
+        return action.run(task_vars={**known, **(variables or {})})
 
     def _execute_module(self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         assert module_name == "molecule_ai.workspace.molecule_plugin"
         request = module_args["_request"]
         self.operations.append(request["operation"])
-        return self.answer(request)
+        return (self.answer or self.handle)(request)
 
-    def _handle(self, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return {"changed": False, "result": plugin_request.handle(request)}
-        except WorkspaceError as error:
-            return {"failed": True, "msg": str(error)}
+    def _execute_command(self, command: str, in_data: bytes) -> dict[str, Any]:
+        stream = io.BytesIO(in_data)
+        stream.read(int(stream.readline()))
+        sizes = json.loads(stream.readline())["sizes"]
+        request = json.loads(stream.read()[sizes[0] : sizes[0] + sizes[1]])
+        self.operations.append(request["operation"])
+        if self.answer is None:
+            done = subprocess.run(["/bin/sh", "-c", command], input=in_data, capture_output=True, check=False)
+            return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+        self.attached = stream.getvalue()[-sizes[2] :] if sizes[2] else None
+        answered = self.answer(request)
+        if answered.get("unreachable"):
+            raise AnsibleConnectionFailure(answered["msg"])
+        if "module_stdout" in answered or "module_stderr" in answered:
+            return {"rc": 1, "stdout": answered.get("module_stdout", ""), "stderr": answered.get("module_stderr", "")}
+        return {"rc": 0, "stdout": MARK + json.dumps(answered), "stderr": ""}
+
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer as the module does."""
+        attached = io.BytesIO(self.attached) if self.attached else None
+        return answer_to(request, False, plugin_request.changes, functools.partial(plugin_request.handle, attached=attached))
 
     def _make_tmp_path(self, shell: SimpleNamespace) -> None:
         self.operations.append("mkdir")
@@ -92,13 +124,13 @@ class Workspace:
         shutil.copyfile(local, remote)
 
 
-@pytest.fixture(name="workspace")
-def fixture_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+@pytest.fixture(name="workspace", params=[True, False], ids=["carried", "module"])
+def fixture_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Workspace:
     (tmp_path / "local_tmp").mkdir()
     monkeypatch.setattr(C, "DEFAULT_LOCAL_TMP", str(tmp_path / "local_tmp"))
     plugin(tmp_path / "ecc", **{"rules/a.md": "# a\n", "hooks/h": "#!/bin/sh\n"})
     (tmp_path / "ecc/hooks/h").chmod(0o755)
-    return Workspace(tmp_path)
+    return Workspace(tmp_path, request.param)
 
 
 def plugin(root: Path, **files: str) -> Path:
@@ -111,7 +143,7 @@ def plugin(root: Path, **files: str) -> Path:
 
 def test_install_then_nothing_to_do(workspace: Workspace) -> None:
     result = workspace.run(name="ecc", source="./ecc")
-    assert workspace.operations == ["inspect", "mkdir", "send", "apply", "rmdir"]
+    assert workspace.operations == workspace.trips_of_a_change
     assert (result["changed"], result["restart_required"], result["plugins"][0]["action"]) == (True, True, "installed")
     assert result["transferred_bytes"] > 0
     assert (workspace.plugins / "ecc/hooks/h").stat().st_mode & 0o777 == 0o755
@@ -123,6 +155,8 @@ def test_install_then_nothing_to_do(workspace: Workspace) -> None:
 
 
 def test_a_full_disk_while_sending_is_no_unreachable_workspace(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.pipelines = False
+
     def fail(_workspace: Workspace, local: str, remote: str) -> None:
         raise AnsibleConnectionFailure(f"500 Server Error: Error processing tar file: write {remote}: no space left on device")
 
@@ -133,6 +167,8 @@ def test_a_full_disk_while_sending_is_no_unreachable_workspace(workspace: Worksp
 
 
 def test_a_connection_that_breaks_while_sending_stays_unreachable(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.pipelines = False
+
     def fail(_workspace: Workspace, local: str, remote: str) -> None:
         raise AnsibleConnectionFailure("connection closed")
 
@@ -147,12 +183,12 @@ def test_ten_plugins_are_one_inspection_one_transfer_and_one_change(workspace: W
         plugin(workspace.directory / name, **{"rules/a.md": name})
     elements = [{"name": name, "source": f"./{name}"} for name in names]
     result = workspace.run(plugins=elements)
-    assert workspace.operations == ["inspect", "mkdir", "send", "apply", "rmdir"]
+    assert workspace.operations == workspace.trips_of_a_change
     assert [plugin["action"] for plugin in result["plugins"]] == ["installed"] * 10
     (workspace.plugins / "p3/rules/a.md").write_text("tampered", encoding="utf-8")
     result = workspace.run(plugins=elements)
     assert {plugin["name"] for plugin in result["plugins"] if plugin["action"] != "none"} == {"p3"}
-    assert workspace.operations == ["inspect", "mkdir", "send", "apply", "rmdir"]
+    assert workspace.operations == workspace.trips_of_a_change
 
 
 def test_check_mode_predicts_and_touches_nothing(workspace: Workspace) -> None:
@@ -290,13 +326,13 @@ def test_a_change_between_inspection_and_apply_is_reported_and_not_overwritten(w
     def interfere(request: dict[str, Any]) -> dict[str, Any]:
         if request["operation"] == "apply":
             live.write_text("second", encoding="utf-8")
-        return workspace._handle(request)
+        return workspace.handle(request)
 
     workspace.answer = interfere
     with pytest.raises(AnsibleActionFail, match="ecc"):
         workspace.run(name="ecc", source="./ecc")
     assert live.read_text(encoding="utf-8") == "second"
-    assert workspace.operations[-1] == "rmdir"
+    assert workspace.operations == workspace.trips_of_a_change
 
 
 def test_an_interrupted_run_is_finished_first(workspace: Workspace) -> None:
@@ -304,7 +340,7 @@ def test_an_interrupted_run_is_finished_first(workspace: Workspace) -> None:
     calls: list[list[Any]] = []
 
     def recovering(request: dict[str, Any]) -> dict[str, Any]:
-        answer = workspace._handle(request)
+        answer = workspace.handle(request)
         if request["operation"] == "inspect":
             answer["result"]["interrupted"] = [] if calls else ["ecc"]
         else:
@@ -327,7 +363,7 @@ def test_the_receipt_says_who_did_it(workspace: Workspace, monkeypatch: pytest.M
 
     def record(request: dict[str, Any]) -> dict[str, Any]:
         requests.append(request)
-        return workspace._handle(request)
+        return workspace.handle(request)
 
     workspace.answer = record
     workspace.run(name="ecc", source="./ecc", variables={"ansible_play_name": "Install"})
@@ -536,7 +572,7 @@ def test_a_workspace_that_fails_or_lies(workspace: Workspace, returned: dict[str
 
 def test_a_change_that_did_not_arrive_is_an_error(workspace: Workspace) -> None:
     def lie(request: dict[str, Any]) -> dict[str, Any]:
-        answer = workspace._handle(request)
+        answer = workspace.handle(request)
         if request["operation"] == "apply":
             answer["result"]["plugins"]["ecc"]["digest"] = "sha256:" + "0" * 64
         return answer

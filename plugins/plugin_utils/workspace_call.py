@@ -1,0 +1,142 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the workspace half something: one remote execution, by the cheapest way that the connection allows.
+
+Where the connection pipelines, the workspace's Python gets our modules, the request, and the shipment if it is small, on its standard input
+(``module_utils/carried_program.py``). Otherwise (no pipelining, a delegated task, an interpreter that is more than a program's name) an ordinary
+module carries the same request to the same code. Nothing but speed tells the two apart.
+"""
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import zlib
+from pathlib import Path
+from typing import Any, Mapping
+
+from ansible import constants as C
+from ansible.plugins.action import ActionBase
+
+from ..module_utils.carried_program import MARK
+from . import task_data
+from .run_cache import RunCache
+
+# A shipment up to this size travels with its request: it lies in memory on both sides, and a larger one is not worth that.
+MAX_ATTACHED_BYTES = 16 * 1024 * 1024
+
+_MODULE_UTILS = Path(__file__).parent.parent / "module_utils"
+_PROGRAM = "carried_program.py"
+_ALWAYS = "request_answer"
+_OWN_IMPORT = re.compile(r"^\s*from \.(\w*) import (.+)$", re.MULTILINE)
+_PLAIN_INTERPRETER = re.compile(r"[A-Za-z0-9_./+-]+")
+
+# -I and -S: neither the workspace's environment nor its site packages have a say in what runs as root.
+FLAGS = ("-I", "-S", "-c")
+LOADER = (
+    "import sys\n"
+    "if sys.version_info < (3, 8): sys.exit('Python %s.%s is too old' % sys.version_info[:2])\n"
+    "stream = sys.stdin.buffer\n"
+    "exec(compile(stream.read(int(stream.readline())), 'carried_program.py', 'exec'))\n"
+)
+_FIRST_PRESENT = (
+    'for python in "$@"; do command -v "$python" > /dev/null 2>&1 && exec "$python" {flags} "$0"; done; '
+    'echo "there is no Python: tried $*" >&2; exit 127'
+)
+
+
+class WorkspaceCall:
+    """How one task of ``action`` asks its workspace."""
+
+    def __init__(self, action: ActionBase, task_vars: Mapping[str, Any], cache: RunCache) -> None:
+        self._action = action
+        self._task_vars = task_vars
+        self._cache = cache
+        self._interpreters = self._find_interpreters()
+
+    @property
+    def carries(self) -> bool:
+        """Whether requests go on the standard input of the workspace's Python."""
+        return bool(self._interpreters)
+
+    def ask(self, module: str, entry: str, request: Mapping[str, Any], attached: bytes = b"") -> dict[str, Any]:
+        """Return the result that ``entry`` (a module of ``module_utils`` with ``changes`` and ``handle``) gives for ``request``.
+
+        ``module`` is the Ansible module that does the same; ``attached`` may be given only to calls that :attr:`carries` is true for.
+        Raises ``AnsibleConnectionFailure`` when the host is unreachable, and ``WorkspaceError`` with the workspace half's own sentence.
+        """
+        plain_request = task_data.plain(request)
+        if self.carries:
+            return task_data.result_of(self._carry(entry, plain_request, attached))
+        return task_data.result_of(
+            self._action._execute_module(module_name=module, module_args={"_request": plain_request}, task_vars=dict(self._task_vars))
+        )
+
+    def _carry(self, entry: str, request: dict[str, Any], attached: bytes) -> dict[str, Any]:
+        stream = program_stream(self._cache, entry, request, bool(self._action._task.check_mode), attached)
+        command = f"{self._action._compute_environment_string()} {self._command()}".strip()
+        return _parse(self._action._low_level_execute_command(command, in_data=stream))
+
+    def _command(self) -> str:
+        """Return the shell command that starts the first interpreter there is; it holds constants and names that were checked, all quoted."""
+        if len(self._interpreters) == 1:
+            return shlex.join([self._interpreters[0], *FLAGS, LOADER])
+        return shlex.join(["/bin/sh", "-c", _FIRST_PRESENT.format(flags=" ".join(FLAGS)), LOADER, *self._interpreters])
+
+    def _find_interpreters(self) -> list[str]:
+        """Return the interpreters to try on the workspace in this order; none when an ordinary module has to do it."""
+        action = self._action
+        if action._task.async_val or action._task.delegate_to or C.DEFAULT_KEEP_REMOTE_FILES or not action._is_pipelining_enabled("new"):
+            return []
+        configured = C.config.get_config_value("INTERPRETER_PYTHON", variables=self._task_vars)
+        interpreter = str(task_data.plain(action._templar.template(configured)))
+        if not interpreter.startswith("auto"):
+            candidates = [interpreter]
+        else:
+            discovered = (self._task_vars.get("ansible_facts") or {}).get("discovered_interpreter_python")
+            fallback = C.config.get_config_value("INTERPRETER_PYTHON_FALLBACK", variables=self._task_vars)
+            candidates = [str(discovered)] if discovered else [str(name) for name in fallback]
+        return candidates if all(_PLAIN_INTERPRETER.fullmatch(candidate) for candidate in candidates) else []
+
+
+def program_stream(cache: RunCache, entry: str, request: Mapping[str, Any], check_mode: bool, attached: bytes) -> bytes:
+    """Return what the loader on the workspace reads (see ``carried_program``); the modules are packed once per run."""
+    sources = (cache.once(f"program-{entry}", lambda directory: _write_sources(entry, directory)) / entry).read_bytes()
+    program = (_MODULE_UTILS / _PROGRAM).read_bytes()
+    body = json.dumps(request).encode()
+    header = {"entry": entry, "check_mode": check_mode, "sizes": [len(sources), len(body), len(attached)]}
+    return b"".join([b"%d\n" % len(program), program, json.dumps(header).encode(), b"\n", sources, body, attached])
+
+
+def _write_sources(entry: str, directory: Path) -> None:
+    """Write the modules that ``entry`` needs, itself included, as the program wants them."""
+    texts: dict[str, str] = {}
+    wanted = [entry, _ALWAYS]
+    while wanted:
+        name = wanted.pop()
+        if name not in texts:
+            texts[name] = (_MODULE_UTILS / f"{name}.py").read_text(encoding="utf-8")
+            wanted += _own_imports(texts[name])
+    (directory / entry).write_bytes(zlib.compress(json.dumps(texts).encode(), 9))
+
+
+def _own_imports(text: str) -> list[str]:
+    """Return the modules beside it that a module imports."""
+    found: list[str] = []
+    for module, names in _OWN_IMPORT.findall(text):
+        found += [module] if module else [name.split(" as ")[0].strip() for name in names.split(",")]
+    return found
+
+
+def _parse(answered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer among what was printed (a login may print something too), or what a module that fails without one returns."""
+    lines = [line for line in str(answered["stdout"]).splitlines() if line.startswith(MARK)]
+    if lines:
+        try:
+            answer = json.loads(lines[-1][len(MARK) :])
+        except ValueError:
+            answer = None
+        if isinstance(answer, dict):
+            return answer
+    return {"failed": True, "module_stdout": answered["stdout"], "module_stderr": answered["stderr"], "rc": answered["rc"]}

@@ -1,0 +1,80 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The carried program, run as a workspace runs it: by another Python, on its standard input, with nothing else of ours in sight."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("ansible")
+
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.carried_program import MARK
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import workspace_call
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.run_cache import RunCache
+
+
+def ran(stream: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, *workspace_call.FLAGS, workspace_call.LOADER]
+    return subprocess.run(command, input=stream, capture_output=True, check=False, cwd="/")
+
+
+def stream(tmp_path, request, **more) -> bytes:
+    return workspace_call.program_stream(RunCache(tmp_path / "cache"), more.get("entry", "plugin_request"), request, more.get("check_mode", False), b"")
+
+
+def answer(done: subprocess.CompletedProcess[bytes]):
+    assert done.stderr == b""
+    line = done.stdout.decode()
+    assert line.startswith(MARK)
+    return json.loads(line[len(MARK) :])
+
+
+@pytest.fixture
+def config_dir(tmp_path):
+    (tmp_path / "configs" / "plugins" / "found").mkdir(parents=True)
+    return str(tmp_path / "configs")
+
+
+def test_a_request_is_answered(tmp_path, config_dir):
+    request = {"version": 1, "operation": "inspect", "config_dir": config_dir, "plugins": [{"name": "wanted", "state": "absent"}]}
+    result = answer(ran(stream(tmp_path, request)))["result"]
+    assert result["unmanaged"] == ["found"]
+    assert result["plugins"]["wanted"]["exists"] is False
+
+
+def test_every_entry_has_all_that_it_imports(tmp_path, config_dir):
+    request = {"version": 1, "operation": "pending_restarts", "config_dir": config_dir}
+    for entry in ("plugin_request", "host_restart"):
+        assert answer(ran(stream(tmp_path, request, entry=entry)))["result"]["restart_pending"] == {}
+
+
+def test_a_failure_is_its_sentence(tmp_path):
+    request = {"version": 1, "operation": "inspect", "config_dir": str(tmp_path / "nowhere"), "plugins": []}
+    answered = answer(ran(stream(tmp_path, request)))
+    assert answered["failed"] is True
+    assert "nowhere" in answered["msg"]
+
+
+def test_check_mode_changes_nothing(tmp_path, config_dir):
+    request = {"version": 1, "operation": "apply", "config_dir": config_dir, "plugins": [], "shipment": None}
+    assert "check mode" in answer(ran(stream(tmp_path, request, check_mode=True)))["msg"]
+
+
+def test_a_request_that_was_cut_off_is_not_carried_out(tmp_path, config_dir):
+    request = {"version": 1, "operation": "apply", "config_dir": config_dir, "plugins": [], "shipment": None}
+    whole = stream(tmp_path, request)
+    for length in (len(whole) - 1, len(whole) - len(json.dumps(request)), 3000, 0):
+        done = ran(whole[:length])
+        assert done.stdout == b""
+    assert not (tmp_path / "configs" / ".molecule_ai").exists()
+
+
+def test_nothing_of_the_environment_has_a_say(tmp_path, config_dir, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('planted')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    request = {"version": 1, "operation": "pending_restarts", "config_dir": config_dir}
+    assert "result" in answer(ran(stream(tmp_path, request)))

@@ -1,6 +1,8 @@
 """Fixtures: the running lab, the synthetic plugins, and ``ansible-playbook`` against the lab's inventory."""
 from __future__ import annotations
 
+import atexit
+import os
 import pathlib
 import shutil
 import subprocess
@@ -12,6 +14,15 @@ from typing import Any
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:
+    # Test processes side by side share nothing: each has a lab and, because sockets, keys and slots of connections lie there, a home of its own.
+    user_cache = os.environ.get("XDG_CACHE_HOME") or str(pathlib.Path.home() / ".cache")
+    own_home = tempfile.mkdtemp(prefix="home-", dir="/tmp")  # short, because sockets' paths are
+    atexit.register(shutil.rmtree, own_home, ignore_errors=True)
+    os.environ.update(XDG_CACHE_HOME=user_cache, HOME=own_home)  # the lab's image is made once for all
+    if WORKER != "gw0":
+        os.environ["LAB_STATE"] = str(pathlib.Path(os.environ.get("LAB_STATE") or REPOSITORY / ".lab") / WORKER)
 sys.path.insert(0, str(REPOSITORY / "tests"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 

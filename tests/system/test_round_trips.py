@@ -5,7 +5,6 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.workspace_call import MAX_ATTACHED_BYTES
 from ansible_run import Run
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
@@ -49,7 +48,7 @@ def test_a_large_plugin_is_one_transfer_and_without_pipelining_the_modules_do_th
     lab: Lab, ansible: Callable[..., Run], workspace: str, tmp_path: pathlib.Path, fresh_connections: None
 ) -> None:
     write_tree(tmp_path / "large", {"plugin.yaml": manifest("large", "1.0.0", "More than goes along with a call")})
-    (tmp_path / "large" / "noise").write_bytes(os.urandom(MAX_ATTACHED_BYTES + 1))
+    (tmp_path / "large" / "noise").write_bytes(os.urandom(17 * 1024 * 1024))
     variables: dict[str, object] = {"workspace_plugins": [{"name": "large", "source": str(tmp_path / "large")}]}
     with remote_calls(lab, workspace) as calls:
         ansible(INSTALL, limit=workspace, variables=variables).ok()

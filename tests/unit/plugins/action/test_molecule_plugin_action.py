@@ -234,6 +234,7 @@ def test_nothing_is_changed_where_one_plugin_cannot_be_rolled_back(workspace: Wo
 
 
 def test_a_rollback_that_died_is_finished_by_the_next_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.answer = workspace.handle  # in this process, where it can be made to die
     workspace.run(name="ecc", source="./ecc")
     with monkeypatch.context() as patch:
         patch.setattr(plugin_slot.Slot, "_keep_old", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -31,8 +31,8 @@ or another one is making them right now.
 ``{"files": [{"plugin", "path", "previous", "text": str | None}]}``; None for what is gone, is no UTF-8 text, is no plain file or is larger.
 
 ``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles; None
-where it came attached or none is needed. With ``rolled_back``, ``digest`` is what inspect said of ``previous``. ``strays``: of the directories below ``plugins`` whose names no plugin can have, those to
-remove, as ``exclusive`` inspection names them::
+where it came attached or none is needed. With ``rolled_back``, ``digest`` is what inspect said of ``previous``. ``strays``: of the
+directories below ``plugins`` whose names no plugin can have, those to remove, as ``exclusive`` inspection names them::
 
     {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
      "restart_pending": [name], "recovered": [sentence]}

@@ -23,6 +23,16 @@ def kill(file_system: str, scenario: str, directory: pathlib.Path, sample: int |
             killer.close()
 
 
+def kill_and_start(scenario: str, directory: pathlib.Path, sample: int, seed: int) -> killing.Tally:
+    """Kill one scenario's run at ``sample`` of its points, and let the runtime start before the next run."""
+    with filesystems.mounted("ext4", directory) as root:
+        killer = killing.Killer(Workspace(root, directory / "sent"), SCENARIOS[scenario], may_be_missing=False)
+        try:
+            return killer.run_with_starts(sample, random.Random(seed))
+        finally:
+            killer.close()
+
+
 def lose_power(file_system: str, scenario: str, directory: pathlib.Path, sample: int | None, recovery_sample: int | None, seed: int) -> power_loss.Tally:
     """Let the power fail in one scenario's run, recorded on one file system, and in the recoveries of runs that were killed.
 

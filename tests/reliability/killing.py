@@ -73,6 +73,26 @@ class Killer:
             self._check(where, lambda where=where: self._kill_recoveries(where, recovery_sample, choice))
         return self.tally
 
+    def run_with_starts(self, sample: int, choice: random.Random) -> Tally:
+        """After each death the runtime starts before anybody recovers, and places what it finds; and once more at the end."""
+        self._workspace.restore(_INITIAL)
+        self._workspace.apply(self._scenario.wanted)
+        self._workspace.start_runtime()
+        expected = promise.placed(promise.observe(self._workspace.config))
+        for point in chosen(self._points(_INITIAL, self._request), sample, choice):
+            self.tally.run_points += 1
+            self._workspace.restore(_INITIAL)
+            call = kill_at(self._request, point)
+            self._workspace.start_runtime()
+            self._workspace.apply({})
+            kept = [entry for plugin in self._workspace.apply(self._scenario.wanted)["plugins"].values() for entry in plugin["kept"]]
+            self._workspace.start_runtime()
+            found = promise.placed(promise.observe(self._workspace.config))
+            if kept or found != expected:
+                difference = promise.nearest_difference(found, [expected])
+                self.tally.failures.append(f"killed {point.where} call {point.index} ({call}): kept {kept}, differs in {difference}")
+        return self.tally
+
     def _kill_recoveries(self, where: str, sample: int | None, choice: random.Random) -> None:
         """The workspace is as a killed run left it: kill the recovery at its points. A state that was seen before shows nothing new."""
         identity = promise.identity(promise.observe(self._workspace.config))

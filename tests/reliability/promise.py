@@ -156,6 +156,13 @@ def check_sentences(interrupted: list[str], recovered: list[str], expected: Refe
             raise Broken(f"'{sentence}', but the new version is live")
 
 
+def placed(state: State) -> State:
+    """What the runtime and people have put into the config dir; of ``CLAUDE.md`` the lines that are not blank, whatever their order."""
+    found = {path: value[3] for path, value in state.items() if not path.startswith((STATE, "plugins/"))}
+    found["CLAUDE.md"] = sorted(line for line in found["CLAUDE.md"].decode("utf-8").split("\n") if line.strip())
+    return found
+
+
 def nearest_difference(state: State, allowed: list[State]) -> str:
     """How a state differs from the one that is most like it."""
     differences = [

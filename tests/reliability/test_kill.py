@@ -20,6 +20,13 @@ def test_a_killed_run_leaves_whole_versions_and_the_next_one_finishes(tmp_path, 
     assert tally.failures == []
 
 
+@pytest.mark.parametrize("scenario", ["upgrade", "uninstall", "rollback"])
+def test_the_runtime_may_start_between_a_death_and_the_next_run(tmp_path, reliability_seed, scenario):
+    tally = campaign.kill_and_start(scenario, tmp_path, 12, reliability_seed)
+    assert tally.run_points == 12
+    assert tally.failures == []
+
+
 def test_every_call_is_found_that_changes_something(tmp_path):
     """The points come from the kernel: a run of a known action has exactly its calls, whatever Python does beside them."""
     directory = tmp_path / "directory"

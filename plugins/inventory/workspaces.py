@@ -308,6 +308,7 @@ compose:
   workspace_docs_url: "'https://wiki.example.com/workspaces/' ~ workspace_id"
 """
 
+import functools
 import os
 import time
 import typing as t
@@ -319,6 +320,11 @@ from ansible.utils.unsafe_proxy import wrap_var
 from ..module_utils import names
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..plugin_utils import backend, fleet_backends, fleet_hosts, fleet_merge, fleet_records, fleet_sources, task_data
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core up to 2.18
+    trust_as_template = None
 
 FAILURES = "workspace_inventory_failures"
 _SUFFIXES = ("workspaces.yml", "workspaces.yaml")
@@ -429,8 +435,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Leave the failures where a playbook can read them, whatever becomes of this inventory."""
         if failures:
             before = self.inventory.groups["all"].get_vars().get(FAILURES, [])
-            found = [{"inventory": path, "source": source.name, "type": source.kind, "reason": _literal(reason)} for source, reason in failures.items()]
-            self.inventory.set_variable("all", FAILURES, [*before, *found])
+            found = [{"inventory": path, "source": source.name, "type": source.kind, "reason": reason} for source, reason in failures.items()]
+            self.inventory.set_variable("all", FAILURES, [*before, *_literal(found)])
 
     def _add_hosts(self, located: t.Sequence[fleet_backends.Located]) -> None:
         strict, group_by = self.get_option("strict"), self.get_option("group_by")
@@ -472,10 +478,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return candidates
 
 
+@functools.lru_cache(maxsize=65536)
+def _plain_text(value: str) -> str:
+    """A text without a brace, which no template is without. ansible-core since 2.19 writes what is not trusted in a form of its own into listings."""
+    return trust_as_template(value) if trust_as_template else value
+
+
 def _literal(value: t.Any) -> t.Any:
-    """``value``, never to be evaluated as a template. What has no brace cannot be one, and stays as it is: marking all texts is slow."""
+    """``value``, never to be evaluated as a template."""
     if isinstance(value, str):
-        return wrap_var(value) if "{" in value else value
+        return wrap_var(value) if "{" in value else _plain_text(value)
     if isinstance(value, dict):
         return {key: _literal(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -124,7 +124,7 @@ class Locator:
     def _looking_again(
         self, answer: backend.Backend, engine: docker_engine.EngineOptions, region: str | None, parameters: t.Mapping[str, t.Any]
     ) -> dict[str, t.Any]:
-        """The variables with which the role ``backend`` asks the same place again, when this answer has become too old."""
+        """The variables with which the role ``backend`` asks the same place again; the eic connection takes the role to assume from them, too."""
         if answer.tier == "docker" or answer.stopped_container:
             options = engine.as_parameters()
             names = {"docker_host": "docker_host", "tls": "docker_tls", "validate_certs": "docker_validate_certs", "ca_path": "docker_ca_path"}

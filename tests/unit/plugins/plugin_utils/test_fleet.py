@@ -17,6 +17,7 @@ B = "7d1e4a90-52c3-4f6b-a8e7-0b9c8d7e6f5a"
 SHORT = f"ws-{A[:12]}"
 I1, I2 = "i-0123456789abcdef0", "i-0123456789abcdef1"
 DOWN = "it is down"
+ROLE = "arn:aws:iam::123456789012:role/audit"
 NOW = 1_780_000_000
 
 
@@ -39,7 +40,7 @@ def instance(instance_id: str = I1, workspace_id: str = A, state: str = "running
 def find(**answers: Answer) -> dict[str, fleet_backends.Located]:
     """The fleet of sources named like their type; "docker2" is a second engine."""
     kinds = {name: "docker" if name == "docker2" else name for name in answers}
-    sources = [Source(name, kind, {"profile": "fleet"} if kind == "ec2" else {}) for name, kind in kinds.items()]
+    sources = [Source(name, kind, {"profile": "fleet", "assume_role_arn": ROLE} if kind == "ec2" else {}) for name, kind in kinds.items()]
     fleet = fleet_merge.merge(sources, answers)
     locator = fleet_backends.Locator(sources, answers, backend.Settings(), "ubuntu", NOW)
     return {each.workspace.workspace_id: each for each in locator.locate(fleet)}
@@ -151,6 +152,7 @@ def test_variables_reach_the_workspace_and_can_be_looked_up_again() -> None:
         "workspace_region": "eu-west-1",
     }
     assert variables["workspace_unit"] == "hermes.service" and variables["workspace_backend"]["restart"]["unit"] == "hermes.service"
+    assert variables["workspace_aws_assume_role_arn"] == ROLE
     assert variables["workspace_lookups"] == ["ec2"] and "workspace_instance_id" not in variables
     believed = fleet_hosts.variables(find(database=knows(runtime="x", instance_id=I1))[A])
     assert believed["workspace_instance_id"] == I1, "without an EC2 source only the id finds it again"

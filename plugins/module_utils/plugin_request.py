@@ -45,31 +45,23 @@ restart began has another id and stays pending.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from typing import Any, BinaryIO, Callable, Mapping, Sequence
+from typing import Any, BinaryIO, Callable, Mapping
 
 from . import directory_files, placements, plugin_store, previous_version, receipts, stray_directories
 from .errors import InvalidInputError, WorkspaceError
-from .names import is_integer, is_plugin_name, validate_config_dir, validate_plugin_name
+from .names import is_plugin_name, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
-from .plugin_tree import DEFAULT_LIMITS, DIGEST, Entries, Limits, Owner, ScanResult, observe, tree_digest
+from .plugin_tree import Entries, ScanResult, observe, tree_digest
 from .printable import printable
+from .request_fields import Request, check_digest, check_path, optional_text
 from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_reading, open_for_writing
 from .workspace_lock import writer_lock
 
-VERSION = 1
-_STATES = ("present", "absent", "rolled_back")
 _WRITING_OPERATIONS = frozenset(("apply", "confirm_restart"))
 
-_LIVE_FACTOR = 10
-_MAX_PLUGINS = 1000
 _MAX_FILES = 10000
 _MAX_READ_BYTES = 10 * 1024 * 1024
-_MAX_JOB_BYTES = 4096
-_MAX_TEXT = 4096
-_MAX_ID = 2**32 - 2
-_COMMON_FIELDS = frozenset(("version", "operation", "config_dir", "runtime_config_dir", "owner", "lock_timeout", "job", "max_plugin_bytes"))
 
 
 def changes(request: Mapping[str, Any]) -> bool:
@@ -82,7 +74,7 @@ def handle(request: Mapping[str, Any], attached: BinaryIO | None = None) -> dict
 
     ``attached`` is the shipment itself, where it came with the request and lies in no file.
     """
-    checked = _Request(request, attached)
+    checked = Request(request, _FIELDS, attached)
     operation = _OPERATIONS[checked.operation]
     try:
         return operation(checked)
@@ -91,93 +83,7 @@ def handle(request: Mapping[str, Any], attached: BinaryIO | None = None) -> dict
         raise WorkspaceError(f"{checked.operation} in {checked.config_dir} on the workspace failed: {where}{error.strerror}") from error
 
 
-class _Request:
-    """A request whose common fields are valid."""
-
-    def __init__(self, request: Mapping[str, Any], attached: BinaryIO | None) -> None:
-        self.attached = attached
-        if not isinstance(request, dict):
-            raise InvalidInputError("the request to the workspace is not a dictionary")
-        self._request = request
-        if not is_integer(request.get("version")) or request["version"] != VERSION:
-            raise InvalidInputError(f"request version {request.get('version')!r} is unknown: controller and workspace must use one version of the collection")
-        self.operation: str = request.get("operation")  # type: ignore[assignment]
-        if not isinstance(self.operation, str) or self.operation not in _OPERATIONS:
-            raise InvalidInputError(f"operation {self.operation!r} is unknown: use one of {', '.join(sorted(_OPERATIONS))}")
-        unknown = sorted(str(field) for field in set(request) - _COMMON_FIELDS - _FIELDS[self.operation])
-        if unknown:
-            raise InvalidInputError(f"operation {self.operation} has no field {', '.join(unknown)}")
-        self.config_dir = validate_config_dir(request.get("config_dir"))
-        self.runtime_config_dir = validate_config_dir(request.get("runtime_config_dir") or self.config_dir)
-        self.owner = self._owner()
-        self.lock_timeout = self.integer("lock_timeout", 60, 0, 86400)
-        self.limits = Limits(max_bytes=self.integer("max_plugin_bytes", DEFAULT_LIMITS.max_bytes, 1, 2**50))
-        self.job = self._job()
-
-    @property
-    def live_limits(self) -> Limits:
-        """A live tree may hold what the runtime or a set-up script added: it must be seen to be repaired."""
-        return self.limits._replace(max_bytes=self.limits.max_bytes * _LIVE_FACTOR, max_entries=self.limits.max_entries * _LIVE_FACTOR)
-
-    @property
-    def claude_directories(self) -> list[str]:
-        """What ``${CLAUDE_DIR}`` may have been replaced by."""
-        return list(dict.fromkeys([self.runtime_config_dir + "/.claude", self.config_dir + "/.claude"]))
-
-    def get(self, field: str) -> object:
-        """The field's value as it came, None when there is none."""
-        return self._request.get(field)
-
-    def integer(self, field: str, default: int, minimum: int, maximum: int) -> int:
-        """A whole number within bounds."""
-        value: int = self._request.get(field, default)
-        if not is_integer(value) or not minimum <= value <= maximum:
-            raise InvalidInputError(f"{field} {value!r} is not allowed: use a whole number from {minimum} to {maximum}")
-        return value
-
-    def elements(self, field: str, allowed: Sequence[str], maximum: int) -> list[Mapping[str, Any]]:
-        """A list of dictionaries with no other keys than ``allowed``."""
-        value = self._request.get(field)
-        if not isinstance(value, list) or len(value) > maximum:
-            raise InvalidInputError(f"{field} must be a list of at most {maximum} elements")
-        for element in value:
-            if not isinstance(element, dict) or not set(element) <= set(allowed):
-                raise InvalidInputError(f"an element of {field} must be a dictionary with the keys {', '.join(allowed)}")
-        return value
-
-    def plugins(self, allowed: Sequence[str]) -> list[Mapping[str, Any]]:
-        """The list ``plugins``, with valid, unique names and with digests where there must be some."""
-        elements = self.elements("plugins", allowed, _MAX_PLUGINS)
-        names = [validate_plugin_name(element.get("name")) for element in elements]
-        for name in names:
-            if names.count(name) > 1:
-                raise InvalidInputError(f"plugin '{name}' is listed twice: say once what it shall be")
-        for element in elements:
-            if element.get("state") not in _STATES:
-                raise InvalidInputError(f"state {element.get('state')!r} of plugin '{element['name']}' is unknown: use {' or '.join(_STATES)}")
-            if element["state"] == "present" or (element["state"] == "rolled_back" and element.get("digest") is not None):
-                _check_digest(element.get("digest"), f"digest of plugin '{element['name']}'")
-            elif element["state"] == "absent" and element.get("digest") is not None:
-                raise InvalidInputError(f"plugin '{element['name']}' shall be absent, so it can have no digest")
-        return elements
-
-    def _owner(self) -> Owner:
-        value = self._request.get("owner", [1000, 1000])
-        if not isinstance(value, (list, tuple)) or len(value) != 2 or any(not is_integer(part) or not 0 <= part <= _MAX_ID for part in value):
-            raise InvalidInputError(f"owner {value!r} is not allowed: use a list of a user id and a group id")
-        return value[0], value[1]
-
-    def _job(self) -> dict[str, Any]:
-        value = self._request.get("job")
-        if value is None:
-            return {}
-        simple = isinstance(value, dict) and all(isinstance(part, (str, int, type(None))) for item in value.items() for part in item)
-        if not simple or len(json.dumps(value)) > _MAX_JOB_BYTES:
-            raise InvalidInputError(f"job must be a dictionary of short texts and numbers, at most {_MAX_JOB_BYTES} bytes")
-        return dict(value)
-
-
-def _inspect(request: _Request) -> dict[str, Any]:
+def _inspect(request: Request) -> dict[str, Any]:
     elements = request.plugins(("name", "state", "digest"))
     wanted = {element["name"]: element.get("digest") for element in elements}
     rolled_back = frozenset(element["name"] for element in elements if element["state"] == "rolled_back")
@@ -200,7 +106,7 @@ def _inspect(request: _Request) -> dict[str, Any]:
         }
 
 
-def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: str, wanted: str | None, rolled_back: bool) -> dict[str, Any]:
+def _inspect_plugin(request: Request, directories: WorkspaceDirectories, name: str, wanted: str | None, rolled_back: bool) -> dict[str, Any]:
     receipt = receipts.read(directories.receipts_fd, name)
     live: ScanResult | None = None
     if directories.plugins_fd is not None:
@@ -225,7 +131,7 @@ def _inspect_plugin(request: _Request, directories: WorkspaceDirectories, name: 
     }
 
 
-def _inspect_stray(request: _Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any]:
+def _inspect_stray(request: Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any]:
     """As :func:`_inspect_plugin`, for a directory whose name no plugin can have: it has no receipt."""
     label = directories.plugin_label(printable(name))
     live = observe(directories.plugins_fd, name, owner=request.owner, limits=request.live_limits, label=label) if directories.plugins_fd is not None else None
@@ -254,7 +160,7 @@ def _describe_previous(previous: previous_version.PreviousVersion) -> dict[str, 
     }
 
 
-def _predict_placements(request: _Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any] | None:
+def _predict_placements(request: Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any] | None:
     """What changing the plugin would make of the present version's placements; None when no version is known."""
     with contextlib.ExitStack() as stack:
         live_fd = open_plugin(directories.plugins_fd, name, stack)
@@ -273,12 +179,12 @@ def _predict_placements(request: _Request, directories: WorkspaceDirectories, na
         )
 
 
-def _read(request: _Request) -> dict[str, Any]:
+def _read(request: Request) -> dict[str, Any]:
     files = request.elements("files", ("plugin", "path", "previous"), _MAX_FILES)
     max_bytes = request.integer("max_bytes", 0, 0, _MAX_READ_BYTES)
     for file in files:
         validate_plugin_name(file.get("plugin"))
-        _check_path(file.get("path"))
+        check_path(file.get("path"))
         if not isinstance(file.get("previous", False), bool):
             raise InvalidInputError("previous of a file must be true or false")
     with open_for_reading(request.config_dir) as directories:
@@ -312,13 +218,13 @@ def _read_text(directories: WorkspaceDirectories, trees_fd: int | None, plugin: 
         return None
 
 
-def _apply(request: _Request) -> dict[str, Any]:
+def _apply(request: Request) -> dict[str, Any]:
     elements = request.plugins(("name", "state", "digest", "observed_digest", "source", "plugin_version"))
     changes: list[plugin_store.Change] = []
     for element in elements:
         if element.get("observed_digest") is not None:
-            _check_digest(element["observed_digest"], f"observed_digest of plugin '{element['name']}'")
-        texts = [_optional_text(element, field) for field in ("source", "plugin_version")]
+            check_digest(element["observed_digest"], f"observed_digest of plugin '{element['name']}'")
+        texts = [optional_text(element, field) for field in ("source", "plugin_version")]
         is_rollback = element["state"] == "rolled_back"
         changes.append(plugin_store.Change(element["name"], element.get("digest"), element.get("observed_digest"), texts[0], texts[1], is_rollback))
     shipment = request.get("shipment")
@@ -336,20 +242,20 @@ def _apply(request: _Request) -> dict[str, Any]:
         return result
 
 
-def _strays(request: _Request) -> list[str]:
+def _strays(request: Request) -> list[str]:
     value = request.get("strays") or []
     if not isinstance(value, list) or len(value) > _MAX_FILES or not all(isinstance(name, str) for name in value):
         raise InvalidInputError(f"strays must be a list of at most {_MAX_FILES} names")
     return value
 
 
-def _pending_restarts(request: _Request) -> dict[str, Any]:
+def _pending_restarts(request: Request) -> dict[str, Any]:
     with open_for_reading(request.config_dir) as directories:
         problems = [found.problem for found in receipts.read_all(directories.receipts_fd).values() if found.problem]
         return {"restart_pending": _pending(directories), "problems": problems}
 
 
-def _confirm_restart(request: _Request) -> dict[str, Any]:
+def _confirm_restart(request: Request) -> dict[str, Any]:
     install_ids = request.get("install_ids")
     if not isinstance(install_ids, dict):
         raise InvalidInputError("install_ids must be a dictionary from plugin name to install id")
@@ -380,7 +286,7 @@ def _clear(receipts_fd: int, receipt: receipts.Receipt | None, install_id: str |
     return True
 
 
-def _locked(request: _Request, directories: WorkspaceDirectories) -> contextlib.AbstractContextManager[None]:
+def _locked(request: Request, directories: WorkspaceDirectories) -> contextlib.AbstractContextManager[None]:
     if directories.state_fd is None:
         raise WorkspaceError(f"{request.config_dir}/.molecule_ai is missing: run again")
     return writer_lock(directories.state_fd, request.job, request.lock_timeout, request.config_dir)
@@ -399,31 +305,14 @@ def _printable_entries(entries: Entries) -> Entries:
     return {printable(path): dict(item, target=printable(item["target"])) for path, item in entries.items()}
 
 
-def _check_digest(value: object, what: str) -> None:
-    if not isinstance(value, str) or not DIGEST.fullmatch(value):
-        raise InvalidInputError(f"{what} {value!r} is not a digest: it must be 'sha256:' and 64 hexadecimal digits")
-
-
-def _check_path(path: object) -> None:
-    if not isinstance(path, str) or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
-        raise InvalidInputError(f"path {path!r} is not allowed: use a relative path inside the plugin, without '..'")
-
-
-def _optional_text(element: Mapping[str, Any], field: str) -> str | None:
-    value = element.get(field)
-    if value is not None and (not isinstance(value, str) or len(value) > _MAX_TEXT):
-        raise InvalidInputError(f"{field} of plugin '{element['name']}' must be a text of at most {_MAX_TEXT} characters")
-    return value
-
-
-_OPERATIONS: dict[str, Callable[[_Request], dict[str, Any]]] = {
+_OPERATIONS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "inspect": _inspect,
     "read": _read,
     "apply": _apply,
     "pending_restarts": _pending_restarts,
     "confirm_restart": _confirm_restart,
 }
-_FIELDS = {
+_FIELDS: dict[str, frozenset[str]] = {
     "inspect": frozenset(("plugins", "exclusive", "placements")),
     "read": frozenset(("files", "max_bytes")),
     "apply": frozenset(("plugins", "shipment", "strays")),

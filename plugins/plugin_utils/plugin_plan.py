@@ -11,8 +11,8 @@ from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import is_plugin_name, validate_config_dir, validate_plugin_name
 from ..module_utils.placement_report import CHANGED
 from ..module_utils.plugin_options import PLUGIN_ARGUMENT_SPEC
-from ..module_utils.plugin_request import VERSION
 from ..module_utils.plugin_tree import Drift, Entries, compare
+from ..module_utils.request_fields import VERSION
 from .manifest import validate_pins
 from .prepared_plugin import PreparedPlugin
 from .workspace_answer import Observed, Previous

@@ -12,7 +12,7 @@ import abc
 import dataclasses
 import typing as t
 
-from ..module_utils import host_restart, plugin_request
+from ..module_utils import host_restart, request_fields
 from ..module_utils.container_readiness import ContainerReadiness, wait_until_ready
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import validate_config_dir, validate_container_name, validate_systemd_unit, validate_workspace_id
@@ -98,7 +98,7 @@ class Method(abc.ABC):
         }
 
     def _request(self, operation: str, **more: object) -> dict[str, t.Any]:
-        return {"version": plugin_request.VERSION, "operation": operation, "config_dir": self._runtime.config_dir, **more}
+        return {"version": request_fields.VERSION, "operation": operation, "config_dir": self._runtime.config_dir, **more}
 
     def _pending(self) -> dict[str, str]:
         """The plugins that wait for a restart, each with the id of the install that waits."""

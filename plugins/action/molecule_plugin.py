@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import posixpath
+import secrets
 import socket
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -74,6 +76,7 @@ class ActionModule(ActionBase):
         backend = task_data.backend_fact(self._task_vars, self._templar.template)
         variables = {name: task_data.variable(name, self._task_vars, self._templar.template) for name in _TARGET_VARIABLES}
         target = plugin_plan.target_of(options, backend, variables)
+        self._require_safe_temporary_directory(target)
         prepared = self._prepare(wanted, options, target)
 
         recovered: tuple[str, ...] = ()
@@ -100,6 +103,15 @@ class ActionModule(ActionBase):
             recovered += application.recovered
         result = result_of(plans, inspection, application, must_recover, options["max_drift"])
         return {**result, "recovered": list(recovered), "transferred_bytes": transferred, **self._extras(diff)}
+
+    def _require_safe_temporary_directory(self, target: Target) -> None:
+        """Refuse to let root execute, write and remove by path below the config dir, where its owner may put links and files of its own."""
+        remote_tmp = posixpath.normpath(str(self.get_shell_option("remote_tmp", "~")))
+        if f"{remote_tmp}/".startswith(f"{target.config_dir}/"):
+            raise InvalidInputError(
+                f"ansible_remote_tmp {remote_tmp} lies in the config dir {target.config_dir}, where the workspace's agent could exchange what root "
+                "executes: leave it unset, or set a directory that the agent cannot write to"
+            )
 
     def _options(self) -> dict[str, Any]:
         if "plugins" in self._task.args and self._task.args["plugins"] is None:
@@ -206,7 +218,9 @@ class ActionModule(ActionBase):
         shipment = self._shipment(plugin_plan.needed_bundles(plans))
         size = shipment.stat().st_size if shipment else 0
         attached = shipment.read_bytes() if shipment and self._call.carries and size <= MAX_ATTACHED_BYTES else b""
-        remote = self._send(shipment) if shipment and not attached else None
+        remote = None
+        if shipment and not attached:
+            remote = self._send_in_pieces(shipment, target) if self._call.carries else self._send(shipment)
         answer = self._ask(plugin_plan.apply_request(target, plans, remote, self._job()), attached)
         application = workspace_answer.parse_application(answer, [plan.name for plan in plans])
         for plan in plans:
@@ -221,6 +235,17 @@ class ActionModule(ActionBase):
         bundles = {digest: plugin.bundle for digest, plugin in plugins.items()}
         key = cache_key("shipment", {"digests": sorted(bundles)})
         return self._cache.once(key, lambda directory: bundle.write_shipment(bundles, directory / _SHIPMENT)) / _SHIPMENT
+
+    def _send_in_pieces(self, shipment: Path, target: Target) -> str:
+        """Transfer the file attached to requests, and return the transfer's id: no path on the workspace is used."""
+        transfer, size = secrets.token_hex(16), 0
+        with shipment.open("rb") as file:
+            while piece := file.read(MAX_ATTACHED_BYTES):
+                answer = self._ask(plugin_plan.receive_request(target, transfer, size), piece)
+                size += len(piece)
+                if workspace_answer.parse_size(answer) != size:
+                    raise WorkspaceError(f"what is sent does not arrive in {target.config_dir}/.molecule_ai: nothing was changed, run again")
+        return transfer
 
     def _send(self, shipment: Path) -> str:
         """Transfer the file and return its remote path."""

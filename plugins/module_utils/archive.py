@@ -16,14 +16,10 @@ import zlib
 from typing import BinaryIO, Callable, Iterator
 
 from . import safe_files
+from .capped_reader import CHUNK, CappedReader
 from .errors import WorkspaceError
 from .plugin_tree import DEFAULT_LIMITS, Limits, Owner, normalised_mode
 from .printable import printable
-
-_CHUNK = 1024 * 1024
-# Tar spends a header and padding on each member, and a pax header for a long name.
-_OVERHEAD_PER_ENTRY = 4096
-_OVERHEAD = 64 * 1024
 
 
 def unpack(
@@ -44,22 +40,6 @@ def unpack(
     _Unpacker(directory_fd, owner, limits, label, select).unpack(stream)
 
 
-class _CappedReader:
-    """What tarfile reads from: the uncompressed bytes, as long as there are not too many of them (a small bundle may expand to fill the disk)."""
-
-    def __init__(self, stream: gzip.GzipFile, limit: int, label: str) -> None:
-        self._stream = stream
-        self._left = limit
-        self._label = label
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(min(size, self._left + 1))
-        self._left -= len(data)
-        if self._left < 0:
-            raise WorkspaceError(f"{self._label} expands to more bytes than a plugin may have: nothing of it was installed")
-        return data
-
-
 class _Unpacker:
     """One bundle on its way into one directory."""
 
@@ -75,15 +55,12 @@ class _Unpacker:
 
     def unpack(self, stream: BinaryIO) -> None:
         self._finish(self._root_fd, 0o755)
-        limit = self._limits.max_bytes + self._limits.max_entries * _OVERHEAD_PER_ENTRY + _OVERHEAD
         try:
             with gzip.GzipFile(fileobj=stream) as uncompressed:
-                reader = _CappedReader(uncompressed, limit, self._label)
+                reader = CappedReader(uncompressed, self._limits, self._too_large)
                 for tar, member in _members(reader):
                     self._unpack_member(tar, member)
-                # The checksum lies behind the last byte.
-                while reader.read(_CHUNK):
-                    pass
+                reader.finish()
         except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, UnicodeError, ValueError, OverflowError) as error:
             raise WorkspaceError(f"{self._label} is damaged ({error}): run again, so that it is packed and sent anew") from error
 
@@ -144,7 +121,7 @@ class _Unpacker:
             raise _about(path, error) from error
         try:
             while True:
-                chunk = content.read(_CHUNK)
+                chunk = content.read(CHUNK)
                 if not chunk:
                     break
                 self._bytes += len(chunk)
@@ -164,6 +141,9 @@ class _Unpacker:
             os.fchmod(file_fd, mode)
         except OSError as error:
             raise _about(path, error) from error
+
+    def _too_large(self) -> WorkspaceError:
+        return WorkspaceError(f"{self._label} expands to more bytes than a plugin may have: nothing of it was installed")
 
     def _refused(self, path: str, reason: str) -> WorkspaceError:
         return WorkspaceError(f"{self._label} is refused: its member '{printable(path)}' {reason}")
@@ -191,7 +171,7 @@ class _Parent:
         os.close(self.fd)
 
 
-def _members(reader: _CappedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+def _members(reader: CappedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     with tarfile.open(fileobj=reader, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
         for member in tar:
             yield tar, member

@@ -21,6 +21,7 @@ from .printable import printable
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHUNK_BYTES = 1024 * 1024
 _MAX_LABEL = 500
+_MAX_NAMES = 100000
 
 
 class LeaveAlone(Exception):
@@ -112,11 +113,14 @@ def equal_files(first_fd: int, second_fd: int) -> bool:
 
 
 def list_directory(directory_fd: int, label: str) -> List[str]:
-    """Return the names in the directory, sorted. Raises :class:`WorkspaceError` when it cannot be read."""
+    """Return the names in the directory, sorted. Raises :class:`WorkspaceError` when it cannot be read or holds more than we care to look at."""
     try:
-        return sorted(os.listdir(directory_fd))
+        names = safe_files.list_names(directory_fd, _MAX_NAMES + 1)
     except OSError as error:
         raise unreadable(label, error) from error
+    if len(names) > _MAX_NAMES:
+        raise WorkspaceError(f"{printable(label, _MAX_LABEL)} on the workspace holds more than {_MAX_NAMES} names: remove what does not belong there")
+    return sorted(names)
 
 
 def is_directory(parent_fd: int, name: str) -> bool:

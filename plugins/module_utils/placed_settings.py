@@ -17,6 +17,7 @@ from .placement_report import CHANGED
 
 _VARIABLE = "${CLAUDE_DIR}"
 _ABSENT = object()
+_MAX_DIGITS = 4300
 
 
 class UnusableSettings(Exception):
@@ -38,12 +39,13 @@ class Removal(NamedTuple):
     settings: Dict[str, Any]
     removed: List[str]
     kept: List[Tuple[str, str]]
+    noted: Set[Any]
 
 
 def parse(text: str) -> Tuple[Dict[str, Any], Style]:
     """Return the settings and how they are written. Raises :class:`UnusableSettings` when writing them again would lose something."""
     try:
-        settings = json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_no_constant, parse_float=_exact_float)
+        settings = json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_no_constant, parse_float=_exact_float, parse_int=_short_int)
     except (ValueError, RecursionError) as error:
         raise UnusableSettings(f"is not JSON that can be rewritten safely ({error})") from error
     if not isinstance(settings, dict):
@@ -63,7 +65,7 @@ def serialise(settings: Mapping[str, Any], style: Style) -> bytes:
 def parse_fragment(text: str) -> Optional[Dict[str, Any]]:
     """Return a plugin's fragment, or None for one that the adapter could not have merged either."""
     try:
-        fragment = json.loads(text)
+        fragment = json.loads(text, parse_int=_short_int)
     except (ValueError, RecursionError):
         return None
     return fragment if isinstance(fragment, dict) else None
@@ -77,7 +79,7 @@ def remove_fragment(
     ``claude_directories`` are the values that ``${CLAUDE_DIR}`` may have; ``other_fragments`` (plugin name -> fragment) are those of the
     other live plugins: what one of them places identically stays. Emptied lists and objects that the fragment names go too.
     """
-    removal = Removal(copy.deepcopy(settings), [], [])
+    removal = Removal(copy.deepcopy(settings), [], [], set())
     _remove_handlers(removal, fragment, claude_directories, other_fragments)
     others = {name: {key: value for key, value in other.items() if key != "hooks"} for name, other in other_fragments.items()}
     own = {key: value for key, value in fragment.items() if key != "hooks"}
@@ -92,6 +94,8 @@ class _Placed(NamedTuple):
     rests: Dict[Tuple[str, str], Set[str]]  # canonical rest of a handler group
     commands: Dict[Tuple[str, str], Dict[str, str]]  # merged command -> the command as the fragment has it
     groups: Dict[Tuple[str, str], Dict[str, FrozenSet[str]]]  # canonical group -> its merged commands
+    command_sets: Dict[Tuple[str, str], Set[FrozenSet[str]]]  # the merged commands of each group
+    of_event: Dict[str, Dict[str, str]]  # merged command -> the command as the fragment has it, whatever the matcher
 
 
 def _remove_handlers(
@@ -132,9 +136,9 @@ def _is_emptied(removal: Removal, event: str, group: Any, own: _Placed, others: 
         for handler in group["hooks"]:
             label = _handler_label(place, own.labels[place][_canonical(handler)])
             if owner is None:
-                _note(removal.removed, label)
+                _note(removal, removal.removed, label)
             else:
-                _note(removal.kept, (label, f"also placed by plugin {owner}"))
+                _note(removal, removal.kept, (label, f"also placed by plugin {owner}"))
         return owner is None
     if any(_canonical(group) in other.groups.get(place, {}) for other in others.values()):
         return False
@@ -149,16 +153,16 @@ def _is_emptied_by_handler(removal: Removal, place: Tuple[str, str], group: Dict
         owner = _owner(form, handler, place, others)
         command = own.labels.get(place, {}).get(form)
         if command is not None and owner is None:
-            _note(removal.removed, _handler_label(place, command))
+            _note(removal, removal.removed, _handler_label(place, command))
             continue
         if command is not None:
-            _note(removal.kept, (_handler_label(place, command), f"also placed by plugin {owner}"))
+            _note(removal, removal.kept, (_handler_label(place, command), f"also placed by plugin {owner}"))
         remaining.append(handler)
         if command is None and owner is None and _command(handler):
             # The person may have moved it to another matcher.
-            commands = {merged: known for (event, _text), found in own.commands.items() if event == place[0] for merged, known in found.items()}
+            commands = own.of_event.get(place[0], {})
             if _command(handler) in commands:
-                _note(removal.kept, (_handler_label(place, commands[_command(handler)]), CHANGED))
+                _note(removal, removal.kept, (_handler_label(place, commands[_command(handler)]), CHANGED))
     was_empty = not group["hooks"]
     group["hooks"] = remaining
     if remaining:
@@ -166,7 +170,7 @@ def _is_emptied_by_handler(removal: Removal, place: Tuple[str, str], group: Dict
     if _canonical(_rest(group)) in own.rests.get(place, ()):
         return True
     if not was_empty:
-        _note(removal.kept, (f"hooks.{place[0]}[{place[1]}]", f"{CHANGED}: something was added to it"))
+        _note(removal, removal.kept, (f"hooks.{place[0]}[{place[1]}]", f"{CHANGED}: something was added to it"))
     return False
 
 
@@ -185,16 +189,15 @@ def _owner_of_group(group: Mapping[str, Any], place: Tuple[str, str], own: _Plac
     form = _canonical(group)
     commands = own.groups[place][form]
     for name in sorted(others):
-        groups = others[name].groups.get(place, {})
-        if form in groups:
+        if form in others[name].groups.get(place, {}):
             return name
-        if commands in groups.values():
+        if commands in others[name].command_sets.get(place, ()):
             return None
     return None
 
 
 def _placed(fragment: Mapping[str, Any], claude_directories: Sequence[str]) -> _Placed:
-    placed = _Placed({}, {}, {}, {})
+    placed = _Placed({}, {}, {}, {}, {}, {})
     for event, groups in _mapping(fragment.get("hooks")).items():
         for group in groups if isinstance(groups, list) else ():
             if not _is_group(group) or not all(isinstance(handler, dict) for handler in group["hooks"]):
@@ -204,11 +207,13 @@ def _placed(fragment: Mapping[str, Any], claude_directories: Sequence[str]) -> _
             for variant in _group_variants(group, claude_directories):
                 commands = frozenset(_command(handler) for handler in variant["hooks"])
                 placed.groups.setdefault(place, {})[_canonical(variant)] = commands
+                placed.command_sets.setdefault(place, set()).add(commands)
                 for handler, merged in zip(group["hooks"], variant["hooks"]):
                     label = str(handler.get("command") or handler.get("type") or "handler")
                     placed.labels.setdefault(place, {}).setdefault(_canonical(merged), label)
                     if _command(merged):
                         placed.commands.setdefault(place, {}).setdefault(_command(merged), label)
+                        placed.of_event.setdefault(event, {}).setdefault(_command(merged), label)
     return placed
 
 
@@ -275,9 +280,10 @@ def _handler_label(place: Tuple[str, str], command: str) -> str:
     return f"hooks.{place[0]}[{place[1]}] {command}"
 
 
-def _note(items: List[Any], item: Any) -> None:
+def _note(removal: Removal, items: List[Any], item: Any) -> None:
     """Add ``item`` once: the same entry may occur several times."""
-    if item not in items:
+    if item not in removal.noted:
+        removal.noted.add(item)
         items.append(item)
 
 
@@ -339,6 +345,13 @@ def _without_repetition(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _short_int(text: str) -> int:
+    """Older versions of Python take minutes to hours for a number of megabytes; the limit is that of newer ones."""
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number has more than {_MAX_DIGITS} digits")
+    return int(text)
 
 
 def _exact_float(text: str) -> float:

@@ -11,10 +11,16 @@ from __future__ import annotations
 import re
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from .directory_files import LeaveAlone
+
 # What the platform's adapter never takes for a fragment, compared in lower case (workspace/plugins_registry/builtins.py).
 NO_FRAGMENTS = frozenset(["readme.md", "changelog.md", "license.md", "contributing.md"])
 
 _ANY_HEADER = re.compile(r"# Plugin: \S+ / (?:rule|fragment): ")
+
+
+# Lines compared while cutting. A text made for it, of headers that repeat in a rule and in the memory file, would keep us busy for days.
+_MAX_COMPARISONS = 20_000_000
 
 
 class Cut(NamedTuple):
@@ -23,6 +29,18 @@ class Cut(NamedTuple):
     text: str
     removed: List[str]
     changed: List[str]
+
+
+class _Work:
+    """Counts the lines that were compared."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def require_bounded(self) -> None:
+        """Raise :class:`LeaveAlone` when there has been too much of it."""
+        if self.done > _MAX_COMPARISONS:
+            raise LeaveAlone("repeats itself too often to be looked through")
 
 
 def is_markdown(name: str) -> bool:
@@ -48,6 +66,8 @@ def cut_blocks(text: str, plugin_name: str, content_of: Callable[[str], Optional
 
     Of the blank lines that follow a block, those in front of another header or of the end go with it. In front of other text at most one
     goes, and none where two lines of other text would otherwise run into one paragraph.
+
+    Raises :class:`LeaveAlone` for a text that repeats itself so often that looking through it takes for ever.
     """
     own_header = re.compile(rf"# Plugin: {re.escape(plugin_name)} / (?:rule|fragment): ")
     lines = _split_lines(text)
@@ -57,13 +77,14 @@ def cut_blocks(text: str, plugin_name: str, content_of: Callable[[str], Optional
     removed: Dict[str, None] = {}
     changed: Dict[str, None] = {}
     position = 0
+    work = _Work()
     while position < len(lines):
         line = bare[position]
         end = None
         if _ANY_HEADER.match(line):
             if line not in contents:
                 contents[line] = _written_lines(content_of(line))
-            end = _end_of_block(bare, position + 1, contents[line])
+            end = _end_of_block(bare, position + 1, contents[line], work)
         if own_header.match(line):
             if end is not None:
                 removed[line] = None
@@ -97,7 +118,7 @@ def _written_lines(content: Optional[str]) -> Optional[List[str]]:
     return content.replace("\r\n", "\n").replace("\r", "\n").strip().split("\n")
 
 
-def _end_of_block(bare: List[str], start: int, content: Optional[List[str]]) -> Optional[int]:
+def _end_of_block(bare: List[str], start: int, content: Optional[List[str]], work: _Work) -> Optional[int]:
     """Return the index behind the content when exactly it follows (blank lines first), None otherwise."""
     if content is None:
         return None
@@ -109,7 +130,9 @@ def _end_of_block(bare: List[str], start: int, content: Optional[List[str]]) -> 
     if end > len(bare):
         return None
     last = len(content) - 1
+    work.require_bounded()
     for index, expected in enumerate(content):
+        work.done += 1
         line = bare[start + index]
         # A release that does not strip leaves white space at the two ends of the content.
         if index == 0:

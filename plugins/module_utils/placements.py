@@ -139,7 +139,8 @@ def _remove_settings(
                 removal = placed_settings.remove_fragment(remaining, fragment, claude_directories, other_fragments)
                 remaining = removal.settings
                 removed += removal.removed
-                kept = [entry for entry in kept if entry[0] not in removal.removed] + removal.kept
+                gone = set(removal.removed)
+                kept = [entry for entry in kept if entry[0] not in gone] + removal.kept
             if remaining == settings:
                 return content, removed, kept
             new_content = placed_settings.serialise(remaining, style) if remaining else None

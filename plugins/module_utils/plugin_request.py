@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The entry of the workspace half: a request (plain data) in, a result (plain data) out, whatever carried the request here.
 
-:func:`handle` knows five operations. All requests hold ``version`` (1), ``operation`` and ``config_dir``, and may hold
+:func:`handle` knows six operations. All requests hold ``version`` (1), ``operation`` and ``config_dir``, and may hold
 
 * ``runtime_config_dir``: the config dir as the runtime sees it (default: ``config_dir``),
 * ``owner``: ``[uid, gid]`` of plugin files (default: 1000, 1000),
@@ -30,8 +30,11 @@ or another one is making them right now.
 ``read`` (read-only, no lock): ``files``: ``[{"plugin", "path", "previous": bool (of the previous version)}]``, ``max_bytes`` per file ->
 ``{"files": [{"plugin", "path", "previous", "text": str | None}]}``; None for what is gone, is no UTF-8 text, is no plain file or is larger.
 
-``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles; None
-where it came attached or none is needed. With ``rolled_back``, ``digest`` is what inspect said of ``previous``. ``strays``: of the
+``receive``: ``transfer`` (32 hexadecimal digits that the controller chooses), ``offset`` -> ``{"size": int}``: takes in an attached piece of a tar of bundles.
+
+``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles, or
+the transfer that brought it; None where it came attached or none is needed. With ``rolled_back``, ``digest`` is what inspect said of ``previous``.
+``strays``: of the
 directories below ``plugins`` whose names no plugin can have, those to remove, as ``exclusive`` inspection names them::
 
     {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
@@ -48,19 +51,21 @@ import contextlib
 import os
 from typing import Any, BinaryIO, Callable, Mapping
 
-from . import directory_files, placements, plugin_store, previous_version, receipts, stray_directories
+from . import directory_files, placements, plugin_store, previous_version, receipts, safe_files, stray_directories, transfers
 from .errors import InvalidInputError, WorkspaceError
 from .names import is_plugin_name, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
-from .plugin_tree import Entries, ScanResult, observe, tree_digest
+from .plugin_tree import Entries, Owner, ScanResult, observe, tree_digest
 from .printable import printable
 from .request_fields import Request, check_digest, check_path, optional_text
 from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_reading, open_for_writing
 from .workspace_lock import writer_lock
 
-_WRITING_OPERATIONS = frozenset(("apply", "confirm_restart"))
+_WRITING_OPERATIONS = frozenset(("receive", "apply", "confirm_restart"))
 
 _MAX_FILES = 10000
+# An answer is held in memory, here and on the controller.
+_MAX_DESCRIBED = 200000
 _MAX_READ_BYTES = 10 * 1024 * 1024
 
 
@@ -91,11 +96,20 @@ def _inspect(request: Request) -> dict[str, Any]:
     if not isinstance(exclusive, bool) or not isinstance(request.get("placements") or False, bool):
         raise InvalidInputError("exclusive and placements must be true or false")
     with open_for_reading(request.config_dir) as directories:
-        found = sorted(os.listdir(directories.plugins_fd)) if directories.plugins_fd is not None else []
+        found = directories.plugin_names()
         unmanaged = [name for name in found if name not in wanted]
         if exclusive:
             wanted.update({name: None for name in unmanaged if is_plugin_name(name)})
-        plugins = {name: _inspect_plugin(request, directories, name, digest, name in rolled_back) for name, digest in wanted.items()}
+        plugins: dict[str, Any] = {}
+        described = 0
+        for name, digest in wanted.items():
+            plugins[name] = _inspect_plugin(request, directories, name, digest, name in rolled_back)
+            described += len(plugins[name]["entries"] or ())
+            if described > _MAX_DESCRIBED:
+                raise WorkspaceError(
+                    f"{request.config_dir}/{PLUGINS} differs in more than {_MAX_DESCRIBED} files and directories (counted up to plugin '{name}'): "
+                    "remove what does not belong there, or name fewer plugins in a task"
+                )
         if exclusive:
             plugins.update({printable(name): _inspect_stray(request, directories, name) for name in stray_directories.find(directories)})
         return {
@@ -191,13 +205,13 @@ def _read(request: Request) -> dict[str, Any]:
         texts = []
         for file in files:
             trees_fd = directories.previous_fd if file.get("previous") else directories.plugins_fd
-            texts.append(dict(file, text=_read_text(directories, trees_fd, file["plugin"], file["path"], max_bytes)))
+            texts.append(dict(file, text=_read_text(directories, trees_fd, file, max_bytes, request.owner)))
         return {"files": texts}
 
 
-def _read_text(directories: WorkspaceDirectories, trees_fd: int | None, plugin: str, path: str, max_bytes: int) -> str | None:
-    parts = [plugin, *path.split("/")]
-    label = f"{directories.config_dir}/{PLUGINS}/{plugin}/{path}"
+def _read_text(directories: WorkspaceDirectories, trees_fd: int | None, file: Mapping[str, Any], max_bytes: int, owner: Owner) -> str | None:
+    parts = [file["plugin"], *file["path"].split("/")]
+    label = f"{directories.plugin_label(file['plugin'])}/{file['path']}"
     with contextlib.ExitStack() as stack:
         directory_fd = trees_fd
         try:
@@ -210,7 +224,7 @@ def _read_text(directories: WorkspaceDirectories, trees_fd: int | None, plugin: 
             opened = directory_files.read_file(directory_fd, parts[-1], label, max_bytes) if directory_fd is not None else None
         except directory_files.LeaveAlone:
             return None
-    if opened is None or b"\0" in opened.content:
+    if opened is None or b"\0" in opened.content or not safe_files.agent_may_read(opened.status, owner[0]):
         return None
     try:
         return opened.content.decode("utf-8")
@@ -228,13 +242,16 @@ def _apply(request: Request) -> dict[str, Any]:
         is_rollback = element["state"] == "rolled_back"
         changes.append(plugin_store.Change(element["name"], element.get("digest"), element.get("observed_digest"), texts[0], texts[1], is_rollback))
     shipment = request.get("shipment")
-    if shipment is not None and (not isinstance(shipment, str) or not shipment.startswith("/") or "\0" in shipment):
-        raise InvalidInputError("shipment must be an absolute path")
+    path = shipment if isinstance(shipment, str) and shipment.startswith("/") and "\0" not in shipment else None
+    transfer = transfers.validate_id(shipment) if shipment is not None and path is None else None
     settings = plugin_store.Settings(request.owner, request.claude_directories, request.job, request.limits, request.live_limits)
-    with open_for_writing(request.config_dir, request.owner) as directories, _locked(request, directories):
-        if directories.state_fd is not None:
-            plugin_store.remove_abandoned_transfers(directories.state_fd)
-        result = plugin_store.apply(directories, changes, shipment or request.attached, settings)
+    with contextlib.ExitStack() as stack:
+        directories = stack.enter_context(open_for_writing(request.config_dir, request.owner))
+        sent: str | BinaryIO | None = path or request.attached
+        if transfer is not None:
+            sent = stack.enter_context(transfers.received(_state_fd(request, directories), transfer))
+        stack.enter_context(_locked(request, directories))
+        result = plugin_store.apply(directories, changes, sent, settings)
         for name, outcome in stray_directories.remove(directories, _strays(request), request.claude_directories, request.job).items():
             done = {"changed": True, "previous_digest": None, "digest": None, "removed_placements": outcome["removed"], "kept": outcome["kept"]}
             result["plugins"][name] = done
@@ -247,6 +264,16 @@ def _strays(request: Request) -> list[str]:
     if not isinstance(value, list) or len(value) > _MAX_FILES or not all(isinstance(name, str) for name in value):
         raise InvalidInputError(f"strays must be a list of at most {_MAX_FILES} names")
     return value
+
+
+def _receive(request: Request) -> dict[str, Any]:
+    transfer = transfers.validate_id(request.get("transfer"))
+    offset = request.integer("offset", 0, 0, 2**50)
+    if request.attached is None:
+        raise InvalidInputError("there is no piece attached to the request")
+    piece = request.attached.read()
+    with open_for_writing(request.config_dir, request.owner) as directories:
+        return {"size": transfers.receive(_state_fd(request, directories), transfer, offset, piece, request.config_dir)}
 
 
 def _pending_restarts(request: Request) -> dict[str, Any]:
@@ -286,10 +313,14 @@ def _clear(receipts_fd: int, receipt: receipts.Receipt | None, install_id: str |
     return True
 
 
-def _locked(request: Request, directories: WorkspaceDirectories) -> contextlib.AbstractContextManager[None]:
+def _state_fd(request: Request, directories: WorkspaceDirectories) -> int:
     if directories.state_fd is None:
         raise WorkspaceError(f"{request.config_dir}/.molecule_ai is missing: run again")
-    return writer_lock(directories.state_fd, request.job, request.lock_timeout, request.config_dir)
+    return directories.state_fd
+
+
+def _locked(request: Request, directories: WorkspaceDirectories) -> contextlib.AbstractContextManager[None]:
+    return writer_lock(_state_fd(request, directories), request.job, request.lock_timeout, request.config_dir)
 
 
 def _pending(directories: WorkspaceDirectories) -> dict[str, str]:
@@ -308,6 +339,7 @@ def _printable_entries(entries: Entries) -> Entries:
 _OPERATIONS: dict[str, Callable[[Request], dict[str, Any]]] = {
     "inspect": _inspect,
     "read": _read,
+    "receive": _receive,
     "apply": _apply,
     "pending_restarts": _pending_restarts,
     "confirm_restart": _confirm_restart,
@@ -315,6 +347,7 @@ _OPERATIONS: dict[str, Callable[[Request], dict[str, Any]]] = {
 _FIELDS: dict[str, frozenset[str]] = {
     "inspect": frozenset(("plugins", "exclusive", "placements")),
     "read": frozenset(("files", "max_bytes")),
+    "receive": frozenset(("transfer", "offset")),
     "apply": frozenset(("plugins", "shipment", "strays")),
     "pending_restarts": frozenset(),
     "confirm_restart": frozenset(("install_ids",)),

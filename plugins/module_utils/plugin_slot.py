@@ -47,7 +47,7 @@ from typing import Any, NamedTuple, Sequence
 from . import directory_files, placements, previous_version, receipts, safe_files
 from .errors import ConflictError, WorkspaceError
 from .plugin_tree import Limits, Owner, observe, tree_digest
-from .workspace_directories import WorkspaceDirectories
+from .workspace_directories import MAX_PLUGIN_NAMES, WorkspaceDirectories
 
 _JOURNAL = "journal.json"
 _RECEIPT = "receipt.json"
@@ -315,7 +315,7 @@ def open_plugin(parent_fd: int | None, name: str, stack: contextlib.ExitStack) -
 def open_other_plugins(plugins_fd: int, name: str, stack: contextlib.ExitStack) -> dict[str, int]:
     """Open every live plugin directory but ``name``; ``stack`` closes them. Raises :class:`OSError`."""
     opened: dict[str, int] = {}
-    for other in sorted(os.listdir(plugins_fd)):
+    for other in sorted(safe_files.list_names(plugins_fd, MAX_PLUGIN_NAMES)):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             other_fd = open_plugin(plugins_fd, other, stack) if other != name else None
             if other_fd is not None:

@@ -13,7 +13,6 @@ import contextlib
 import os
 import stat
 import tarfile
-import time
 from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
 
 from . import archive, directory_files, placements, previous_version, receipts, safe_files
@@ -25,10 +24,6 @@ from .printable import printable
 from .tree_copy import copy_tree
 from .workspace_directories import WorkspaceDirectories
 
-_TRANSFERS = "tmp"
-_TRANSFER_PREFIX = "ansible-tmp-"
-# Seconds. Nobody waits longer than a day for the lock, so whoever sent this is not waiting any more.
-_ABANDONED_AFTER = 2 * 86400
 _RECOVERED = {
     Outcome.FINISHED: "finished an interrupted change of plugin '{name}'",
     Outcome.DISCARDED: "discarded an interrupted change of plugin '{name}' that had not begun: what was installed stayed as it was",
@@ -116,20 +111,6 @@ def recover(directories: WorkspaceDirectories) -> list[str]:
             slot.close()
         sentences.append(_RECOVERED[settled.outcome].format(name=name))
     return sentences
-
-
-def remove_abandoned_transfers(state_fd: int) -> None:
-    """Remove what killed runs have sent and nobody will ever unpack, where Ansible's directory for that is in ours; the caller holds the lock.
-
-    Ansible leaves its temporary directory behind when it is killed, with all the bundles in it. It is a courtesy: failures are ignored.
-    """
-    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-        transfers_fd = safe_files.open_subdirectory(state_fd, _TRANSFERS)
-        stack.callback(os.close, transfers_fd)
-        for name in os.listdir(transfers_fd):
-            age = time.time() - os.stat(name, dir_fd=transfers_fd, follow_symlinks=False).st_mtime
-            if name.startswith(_TRANSFER_PREFIX) and age > _ABANDONED_AFTER:
-                safe_files.remove_tree(transfers_fd, name)
 
 
 class _Slots:
@@ -237,6 +218,7 @@ def _plan(
 ) -> list[_Planned]:
     """Decide per plugin whether there is something to do, and check the precondition of each where there is."""
     planned: list[_Planned] = []
+    directories.plugin_names()
     for change in changes:
         live = _observe_live(directories, change.name, settings)
         digest = tree_digest(live.entries) if live else None

@@ -23,6 +23,7 @@ import stat
 import struct
 from typing import Any, Callable, Dict, Iterable, NamedTuple, Tuple
 
+from . import safe_files
 from .errors import WorkspaceError
 from .printable import printable
 
@@ -36,8 +37,9 @@ DIGEST_PREFIX = "sha256:"
 DIGEST = re.compile(DIGEST_PREFIX + "[0-9a-f]{64}")
 _FORMAT = b"molecule_ai.workspace plugin tree 1\n"
 _CHUNK = 1024 * 1024
+# All paths of a tree together may be this long on average; one that the kernel accepts may have a hundred times that.
+_NAME_BYTES_PER_ENTRY = 256
 _TYPE_BYTES = {"file": b"f", "directory": b"d", "link": b"l", "other": b"o"}
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -124,12 +126,15 @@ def observe(
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             return scanner.describe_root(parent_fd, name, status)
-        directory_fd = os.open(name, _OPEN_DIRECTORY, dir_fd=parent_fd)
+        directory_fd = safe_files.open_subdirectory(parent_fd, name)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise WorkspaceError(f"cannot read {label}: {error.strerror}") from error
     try:
+        # A tree with a mount in it can be moved but not be thrown away, and what is mounted is nobody's plugin.
+        scanner.mount = safe_files.mount_id(parent_fd)
+        scanner.require_same_mount(directory_fd, "")
         return scanner.scan(directory_fd)
     finally:
         os.close(directory_fd)
@@ -213,6 +218,8 @@ class _Scanner:
         self._ignore = ignore
         self._label = label
         self._bytes = 0
+        self._name_bytes = 0
+        self.mount = ""
         self._entries: Entries = {}
         self._wrong_owner: list[str] = []
 
@@ -234,10 +241,13 @@ class _Scanner:
 
     def _scan_directory(self, directory_fd: int, parent: str, depth: int) -> None:
         try:
-            names = sorted(os.listdir(directory_fd))
+            # One more than allowed is found to be one too many below, unless it is ignored: nobody may make us list millions.
+            names = safe_files.list_names(directory_fd, self._limits.max_entries * 2 + 1)
         except OSError as error:
             raise self._unreadable(parent, error) from error
-        for name in names:
+        if len(names) > self._limits.max_entries * 2:
+            raise self._too_many()
+        for name in sorted(names):
             path = posixpath.join(parent, name)
             try:
                 self._scan_entry(directory_fd, name, path, depth)
@@ -252,8 +262,11 @@ class _Scanner:
         if self._ignore is not None and self._ignore(path, kind):
             return
         # The root's own entry is in the dict too, so "more than" leaves room for exactly max_entries below it.
+        self._name_bytes += len(path)
         if len(self._entries) > self._limits.max_entries:
-            raise WorkspaceError(f"{self._label} holds more than {self._limits.max_entries} files and directories: remove what does not belong there")
+            raise self._too_many()
+        if self._name_bytes > self._limits.max_entries * _NAME_BYTES_PER_ENTRY:
+            raise WorkspaceError(f"{self._label} holds too many long paths (counted up to {printable(path, 200)}): remove what does not belong there")
         mode = stat.S_IMODE(status.st_mode)
         if kind == "directory":
             if depth > self._limits.max_depth:
@@ -267,8 +280,9 @@ class _Scanner:
             self._add(path, entry("other", mode), status)
 
     def _scan_subdirectory(self, parent_fd: int, name: str, path: str, depth: int) -> None:
-        directory_fd = os.open(name, _OPEN_DIRECTORY, dir_fd=parent_fd)
+        directory_fd = safe_files.open_subdirectory(parent_fd, name)
         try:
+            self.require_same_mount(directory_fd, path)
             status = os.fstat(directory_fd)
             self._add(path, entry("directory", stat.S_IMODE(status.st_mode)), status)
             self._scan_directory(directory_fd, path, depth + 1)
@@ -304,6 +318,14 @@ class _Scanner:
             item["uid"], item["gid"] = status.st_uid, status.st_gid
             self._wrong_owner.append(path)
         self._entries[path] = item
+
+    def require_same_mount(self, directory_fd: int, path: str) -> None:
+        """Raise :class:`WorkspaceError` for a directory that something else is mounted on, if ``mount`` is set."""
+        if self.mount and safe_files.mount_id(directory_fd) != self.mount:
+            raise WorkspaceError(f"{self._where(path)} is a mount point, so the plugin cannot be replaced: unmount it and run again")
+
+    def _too_many(self) -> WorkspaceError:
+        return WorkspaceError(f"{self._label} holds more than {self._limits.max_entries} files and directories: remove what does not belong there")
 
     def _where(self, path: str) -> str:
         return posixpath.join(self._label, printable(path)) if path else self._label

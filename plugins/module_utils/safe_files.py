@@ -25,7 +25,9 @@ _RENAMEAT2_NUMBERS = {"x86_64": 316, "aarch64": 276}
 # What kernels, file systems and system call filters answer that do not know renameat2 or its flags.
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 _REMOVAL_DEPTH = 32
-_REMOVAL_ATTEMPTS = 100
+# Passes over one directory, and names per pass.
+_REMOVAL_ATTEMPTS = 1000
+_REMOVAL_BATCH = 10000
 
 
 class NotSupported(Exception):
@@ -37,11 +39,52 @@ def open_subdirectory(parent_fd: int, name: str) -> int:
     return os.open(name, OPEN_DIRECTORY, dir_fd=parent_fd)
 
 
+def open_real_path(path: str) -> int:
+    """Open the directory at the absolute, normalised ``path``, refusing a link at every step of it; the caller closes it.
+
+    A step may lie in a directory of the agent's, where a link would lead wherever the agent wants.
+    """
+    directory_fd = os.open("/", OPEN_DIRECTORY)
+    for part in path.strip("/").split("/"):
+        try:
+            inner_fd = open_subdirectory(directory_fd, part)
+        finally:
+            os.close(directory_fd)
+        directory_fd = inner_fd
+    return directory_fd
+
+
+def list_names(directory_fd: int, limit: int) -> list[str]:
+    """The names in a directory, unsorted, at most ``limit`` of them: whoever owns it may have filled it with millions."""
+    names: list[str] = []
+    with os.scandir(directory_fd) as entries:
+        for entry in entries:
+            if len(names) == limit:
+                break
+            names.append(entry.name)
+    return names
+
+
+def mount_id(directory_fd: int) -> str:
+    """What tells one mount from another, also when a directory is mounted over another one of the same file system."""
+    try:
+        with open(f"/proc/self/fdinfo/{directory_fd}", encoding="ascii") as info:
+            found = [line.split()[1] for line in info if line.startswith("mnt_id:")]
+    except OSError:
+        found = []
+    return found[0] if found else f"device {os.fstat(directory_fd).st_dev}"
+
+
 def make_subdirectory(parent_fd: int, name: str) -> int:
     """Create the directory ``name`` with mode 0700, unless it exists, and open it; the caller closes it."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=parent_fd)
     return open_subdirectory(parent_fd, name)
+
+
+def agent_may_read(status: os.stat_result, agent_uid: int) -> bool:
+    """Whether the agent could read the file itself. One that only root can read is in its directory by a hard link or because it was moved there."""
+    return status.st_uid == agent_uid or bool(status.st_mode & stat.S_IROTH)
 
 
 def exists(parent_fd: int, name: str) -> bool:
@@ -103,7 +146,8 @@ def remove_tree(parent_fd: int, name: str) -> None:
     """Remove whatever is at ``name``, if anything: a directory with all that is in it, a file, a link itself.
 
     Trees may be nested deeper than descriptors and recursion allow, so what is too deep is first moved up to ``parent_fd``. Something that
-    still writes into the tree is outrun for a while; then :class:`OSError` (``ENOTEMPTY``).
+    still writes into the tree is outrun for a while; then :class:`OSError` (``ENOTEMPTY``). What is mounted in the tree is somebody else's and
+    not entered: :class:`OSError` (``EBUSY``).
     """
     pending = [name]
     while pending:
@@ -135,8 +179,10 @@ def _remove(base_fd: int, parent_fd: int, name: str, depth: int, pending: list[s
     except FileNotFoundError:
         return
     try:
+        if mount_id(directory_fd) != mount_id(parent_fd):
+            raise OSError(errno.EBUSY, "something is mounted there, unmount it first", name)
         for attempt in range(_REMOVAL_ATTEMPTS):
-            for child in os.listdir(directory_fd):
+            for child in list_names(directory_fd, _REMOVAL_BATCH):
                 _remove(base_fd, directory_fd, child, depth + 1, pending)
             try:
                 os.rmdir(name, dir_fd=parent_fd)

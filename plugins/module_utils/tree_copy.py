@@ -53,6 +53,8 @@ def _copy_file(source_parent_fd: int, target_parent_fd: int, name: str, size: in
     with contextlib.ExitStack() as stack:
         source_fd = os.open(name, _OPEN_FILE, dir_fd=source_parent_fd)
         stack.callback(os.close, source_fd)
+        if owner is not None and not safe_files.agent_may_read(os.fstat(source_fd), owner[0]):
+            raise WorkspaceError(f"'{printable(name)}' in what is to be copied can only be read by root, so it is not made the agent's: it is not copied")
         target_fd = safe_files.create_file(target_parent_fd, name)
         stack.callback(os.close, target_fd)
         left = size

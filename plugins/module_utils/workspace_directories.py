@@ -24,6 +24,8 @@ from .plugin_tree import Owner
 
 PLUGINS = "plugins"
 STATE = ".molecule_ai"
+# Each plugin costs an open descriptor while placements are taken away, and 1024 is a usual limit of a process.
+MAX_PLUGIN_NAMES = 500
 
 
 class WorkspaceDirectories:
@@ -53,6 +55,13 @@ class WorkspaceDirectories:
         ):
             if descriptor is not None and descriptor >= 0:
                 os.close(descriptor)
+
+    def plugin_names(self) -> list[str]:
+        """What lies in the ``plugins`` directory, sorted. Raises :class:`WorkspaceError` when there is more than any runtime could load."""
+        names = safe_files.list_names(self.plugins_fd, MAX_PLUGIN_NAMES + 1) if self.plugins_fd is not None else []
+        if len(names) > MAX_PLUGIN_NAMES:
+            raise WorkspaceError(f"{self.config_dir}/{PLUGINS} holds more than {MAX_PLUGIN_NAMES} names: remove what is no plugin and run again")
+        return sorted(names)
 
     def plugin_label(self, name: str) -> str:
         """How a live plugin is called in sentences for users."""
@@ -112,10 +121,12 @@ def open_for_writing(config_dir: str, owner: Owner) -> WorkspaceDirectories:
 
 def _open_config_dir(config_dir: str) -> int:
     try:
-        return os.open(config_dir, safe_files.OPEN_DIRECTORY)
+        return safe_files.open_real_path(config_dir)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise WorkspaceError(f"config dir {config_dir} is not a directory itself: give the real path of the workspace's config dir") from error
+            raise WorkspaceError(
+                f"config dir {config_dir} is not a directory itself, or a part of its path is a link: give the real path of the workspace's config dir"
+            ) from error
         raise WorkspaceError(f"cannot open config dir {config_dir}: {error.strerror}; check config_dir and that the workspace's volume is mounted") from error
 
 

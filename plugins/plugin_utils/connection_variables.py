@@ -13,7 +13,10 @@ from .backend import Backend
 from .docker_engine import EngineOptions
 
 SHARED_MEMORY = posixpath.join("/dev", "shm")
-"""Docker mounts it into every container, writable on a read-only root as well; only root of the container writes there on our behalf."""
+"""Docker mounts it into every container, writable on a read-only root as well, with the sticky bit: nobody moves or removes what root made there."""
+
+ROOTS_PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where only root installs programs. An image's own PATH may begin with a directory of the agent's."""
 
 INTERPRETER = "python3"
 """A name, found on the workspace's PATH. It spares Ansible's interpreter discovery, which is a round trip per host."""
@@ -22,17 +25,20 @@ INTERPRETER = "python3"
 def for_backend(backend: Backend, engine: EngineOptions, aws: AwsOptions, *, os_user: str) -> dict[str, t.Any]:
     """The variables for one backend; empty for tiers that nothing connects to. Raises :class:`InvalidInputError` as :func:`docker`."""
     if backend.tier == "docker":
-        return docker(str(backend.container), str(backend.config_dir), engine)
+        return docker(str(backend.container), engine)
     if backend.tier == "eic":
         return eic(str(backend.instance_id), aws, private_address=backend.private_address, os_user=os_user)
     return {}
 
 
-def docker(container: str, config_dir: str, engine: EngineOptions) -> dict[str, t.Any]:
+def docker(container: str, engine: EngineOptions) -> dict[str, t.Any]:
     """Into the container, as root.
 
-    The root may be read-only, and /tmp missing, or small and noexec. Ansible's remote temporary directory is therefore ours, on the config volume,
-    and Python's, where a pipelined module unpacks itself, is the memory that Docker mounts into every container; if it is not there, Python takes /tmp.
+    The agent must have no say in what root executes, reads or removes on our behalf. So nothing lies in a directory of the agent's (the config
+    dir is one: it could put a link in the place of any directory there): not the temporary directory of Python, where a pipelined module unpacks
+    itself, not the working directory, from which Python imports first, not the programs. Ansible's own remote temporary directory is not used.
+    The root may be read-only, and /tmp missing, or small and noexec, so what is temporary lies in the memory that Docker mounts into every
+    container; if it is not there, Python takes /tmp.
 
     Raises :class:`InvalidInputError` when a TLS path has a blank (the connection plugin splits its arguments there).
     """
@@ -41,9 +47,9 @@ def docker(container: str, config_dir: str, engine: EngineOptions) -> dict[str, 
         "ansible_user": "root",
         "ansible_become": False,
         "ansible_pipelining": True,
-        "ansible_remote_tmp": f"{config_dir}/.molecule_ai/tmp",
         "ansible_python_interpreter": INTERPRETER,
-        "ansible_docker_extra_env": {"TMPDIR": SHARED_MEMORY},
+        "ansible_docker_extra_env": {"TMPDIR": SHARED_MEMORY, "PATH": ROOTS_PROGRAMS},
+        "ansible_docker_working_dir": "/",
     }
     if engine.uses_tls or engine.docker_host.startswith("ssh://"):
         # docker_api cannot half-close a TLS stream and needs paramiko for ssh, so these engines are reached by the docker command line.

@@ -169,6 +169,11 @@ def read_request(target: Target, files: Sequence[tuple[str, str, bool]], max_byt
     return {**_request("read", target), "files": asked, "max_bytes": max_bytes}
 
 
+def receive_request(target: Target, transfer: str, offset: int) -> dict[str, Any]:
+    """Ask to take in a piece of a transfer; the piece itself is attached to the request."""
+    return {**_request("receive", target), "transfer": transfer, "offset": offset}
+
+
 def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | None, job: Mapping[str, str]) -> dict[str, Any]:
     """Ask to carry out ``plans``, each under the condition that the plugin is still what was observed."""
     plugins = [

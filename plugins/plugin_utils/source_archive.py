@@ -8,20 +8,17 @@ The archive is read once, as a stream. Nothing but directories and regular files
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import tarfile
 import zlib
 from pathlib import Path
 from typing import IO
 
+from ..module_utils.capped_reader import CHUNK, CappedReader
 from ..module_utils.errors import InvalidInputError
-from ..module_utils.plugin_tree import is_never_shipped
+from ..module_utils.plugin_tree import Limits, is_never_shipped
 
 _MANIFEST = "plugin.yaml"
-_CHUNK = 1 << 20
-# What a tar may need per member beside its bytes: header, padding, and an extended header for a long name.
-_OVERHEAD_PER_ENTRY = 4096
 
 
 def unpack(archive: Path, workspace: Path, max_bytes: int, max_entries: int, content: Path | None = None) -> Path:
@@ -35,36 +32,18 @@ def unpack(archive: Path, workspace: Path, max_bytes: int, max_entries: int, con
     root.mkdir()
     try:
         with (content or archive).open("rb") as raw, gzip.GzipFile(fileobj=raw) as uncompressed:
-            stream = _CappedReader(uncompressed, max_bytes + max_entries * _OVERHEAD_PER_ENTRY, archive)
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
+            stream = CappedReader(uncompressed, Limits(max_bytes=max_bytes, max_entries=max_entries), lambda: _too_large(archive))
+            with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
                 _unpack_members(tar, root, archive, max_bytes, max_entries)
-            # tarfile stops at the end marker; gzip's checksum, which tells a damaged download, lies behind the last byte.
-            while stream.read(_CHUNK):
-                pass
+            stream.finish()
     # Numbers and names in a damaged header end as errors of the other kinds.
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, OverflowError) as error:
         raise InvalidInputError(f"archive {archive} cannot be unpacked: {error}") from error
     return _plugin_root(root)
 
 
-class _CappedReader(io.RawIOBase):
-    """A readable stream that refuses to yield more than ``limit`` bytes: a small archive may expand to fill the disk."""
-
-    def __init__(self, stream: gzip.GzipFile, limit: int, archive: Path) -> None:
-        super().__init__()
-        self._stream = stream
-        self._left = limit
-        self._archive = archive
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise InvalidInputError(f"archive {self._archive} expands to more than a plugin may have: raise max_bytes if that is meant")
-        return data
+def _too_large(archive: Path) -> InvalidInputError:
+    return InvalidInputError(f"archive {archive} expands to more than a plugin may have: raise max_bytes if that is meant")
 
 
 def _unpack_members(tar: tarfile.TarFile, root: Path, archive: Path, max_bytes: int, max_entries: int) -> None:
@@ -101,7 +80,7 @@ def write_file(destination: Path, content: IO[bytes], size: int, executable: boo
     with os.fdopen(descriptor, "wb") as file:
         left = size
         while left:
-            block = content.read(min(left, _CHUNK))
+            block = content.read(min(left, CHUNK))
             if not block:
                 raise EOFError(f"{destination.name} ends {left} bytes early")
             file.write(block)

@@ -14,6 +14,8 @@ from ..module_utils.errors import WorkspaceError
 from ..module_utils.plugin_tree import Entries
 
 _T = TypeVar("_T")
+# More than any workspace half of ours describes at once.
+_MAX_ITEMS = 250_000
 _ENTRY_TYPES = ("file", "directory", "link", "other")
 
 
@@ -115,6 +117,11 @@ def parse_application(answer: object, names: list[str]) -> Application:
         restart_pending=_texts(data.get("restart_pending"), "restart_pending"),
         recovered=_texts(data.get("recovered"), "recovered"),
     )
+
+
+def parse_size(answer: object) -> int:
+    """Return the answer to a ``receive`` request: how many bytes of the transfer are on the workspace."""
+    return _typed(_mapping(answer, "receive").get("size"), int, "size")
 
 
 def parse_texts(answer: object) -> dict[tuple[str, str, bool], str | None]:
@@ -223,6 +230,8 @@ def _optional(value: object, kind: type[_T], where: str) -> _T | None:
 def _typed(value: object, kind: type[_T], where: str) -> _T:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise _unexpected(where, "is missing" if value is None else f"is {type(value).__name__}, not {kind.__name__}")
+    if isinstance(value, (list, dict)) and len(value) > _MAX_ITEMS:
+        raise _unexpected(where, f"has more than {_MAX_ITEMS} items")
     return value
 
 

@@ -220,15 +220,15 @@ def test_a_file_that_is_a_mount_point_is_reported(workspace: Workspace, monkeypa
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
 def test_what_cannot_be_read_is_an_error_and_not_absent(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    real = os.listdir
+    real = safe_files.list_names
 
-    def listdir(directory: typing.Any) -> typing.List[str]:
-        names = real(directory)
-        if isinstance(directory, int) and "SKILL.md" in names:
+    def list_names(directory_fd: int, limit: int) -> typing.List[str]:
+        names = real(directory_fd, limit)
+        if "SKILL.md" in names:
             raise OSError(number, os.strerror(number))
         return names
 
-    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(safe_files, "list_names", list_names)
     with pytest.raises(WorkspaceError, match="cannot be read"):
         workspace.remove("small", dry_run=True)
 

@@ -4,6 +4,7 @@
 """What the workspace half does for a request: the promises of inspect, apply, read, pending_restarts and confirm_restart."""
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
@@ -198,7 +199,7 @@ def test_a_bundle_that_was_not_sent_is_named(workspace):
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100], ids=["empty", "garbage"])
 def test_a_damaged_shipment_is_one_sentence(workspace, content):
     (workspace.directory / "bad.tar").write_bytes(content)
-    with pytest.raises(WorkspaceError, match=r"shipment .* is damaged"):
+    with pytest.raises(WorkspaceError, match="shipment of plugins is damaged"):
         workspace.apply({"ecc": V1}, shipment=str(workspace.directory / "bad.tar"))
     assert workspace.staging() == []
 
@@ -484,16 +485,64 @@ def test_a_full_disk_while_unpacking_is_one_sentence_and_leaves_nothing(installe
 
 
 def test_what_killed_runs_have_sent_does_not_pile_up(installed):
-    transfers = installed.state / "tmp"
-    for name, age_in_days in (("ansible-tmp-1-killed", 3), ("ansible-tmp-2-waiting", 1), ("ours", 3)):
-        (transfers / name).mkdir(parents=True)
-        (transfers / name / "shipment.tar").write_bytes(b"x")
+    incoming = installed.state / "incoming"
+    incoming.mkdir(mode=0o700)
+    for name, age_in_days in (("1" * 32, 3), ("2" * 32, 1)):
+        (incoming / name).write_bytes(b"x")
         then = time.time() - age_in_days * 86400
-        os.utime(transfers / name, (then, then))
+        os.utime(incoming / name, (then, then))
     installed.inspect({"ecc": V2})
-    assert sorted(os.listdir(transfers)) == ["ansible-tmp-1-killed", "ansible-tmp-2-waiting", "ours"]
-    installed.apply({"ecc": V2})
-    assert sorted(os.listdir(transfers)) == ["ansible-tmp-2-waiting", "ours"]
+    assert len(os.listdir(incoming)) == 2
+    installed.apply({"ecc": V2}, shipment=send(installed, V2))
+    assert os.listdir(incoming) == ["2" * 32]
+
+
+def receive(workspace, piece=b"xxx", **fields):
+    request = {"version": 1, "operation": "receive", "config_dir": str(workspace.config), "owner": OWNER, "transfer": "4" * 32, "offset": 0, **fields}
+    return plugin_request.handle(request, None if piece is None else io.BytesIO(piece))
+
+
+def send(workspace, *trees, transfer="3" * 32):
+    content = pathlib.Path(shipment(workspace.directory / "sent.tar", *trees)).read_bytes()
+    for start in range(0, len(content), 4000):
+        answer = receive(workspace, content[start:start + 4000], transfer=transfer, offset=start)
+    assert answer == {"size": len(content)}
+    return transfer
+
+
+def test_what_is_sent_piece_by_piece_is_installed_and_gone(workspace):
+    assert workspace.apply({"ecc": V1}, shipment=send(workspace, V1))["plugins"]["ecc"]["changed"] is True
+    assert os.listdir(workspace.state / "incoming") == []
+    with pytest.raises(WorkspaceError, match="not there any more"):
+        workspace.apply({"ecc": V2}, shipment="3" * 32)
+
+
+def test_a_failed_apply_leaves_nothing_of_what_was_sent(installed):
+    with pytest.raises(WorkspaceError, match="was not sent"):
+        installed.apply({"ecc": V2}, shipment=send(installed, V1))
+    assert os.listdir(installed.state / "incoming") == []
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"transfer": "../../../../etc/cron.d/x"}, "32 hexadecimal"),
+        ({"transfer": None}, "32 hexadecimal"),
+        ({"offset": -1}, "offset"),
+        ({"piece": None}, "no piece attached"),
+        ({"offset": 5}, "cannot take in"),
+    ],
+)
+def test_bad_pieces_are_refused(workspace, fields, message):
+    with pytest.raises(WorkspaceError, match=message):
+        receive(workspace, **fields)
+
+
+def test_a_lost_or_repeated_piece_is_noticed(workspace):
+    receive(workspace)
+    for offset in (0, 1, 4):
+        with pytest.raises(WorkspaceError, match="was lost|File exists|No such file"):
+            receive(workspace, offset=offset)
 
 
 def test_a_failure_in_the_middle_names_what_is_in_place(workspace, monkeypatch):

@@ -30,16 +30,16 @@ def variables(answer: backend.Backend, engine: EngineOptions = LOCAL, os_user: s
 
 
 def test_docker() -> None:
-    """Into the container as root, without become, with a temporary directory that is writable on a read-only root."""
+    """Into the container as root, without become, with nothing of the agent's in the environment."""
     assert variables(IN_CONTAINER) == {
         "ansible_connection": "community.docker.docker_api",
         "ansible_host": "ws-w",
         "ansible_user": "root",
         "ansible_become": False,
         "ansible_pipelining": True,
-        "ansible_remote_tmp": "/configs/.molecule_ai/tmp",
         "ansible_python_interpreter": "python3",
-        "ansible_docker_extra_env": {"TMPDIR": "/dev/shm"},
+        "ansible_docker_extra_env": {"TMPDIR": "/dev/shm", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        "ansible_docker_working_dir": "/",
         "ansible_docker_docker_host": "unix:///var/run/docker.sock",
     }
     assert variables(IN_CONTAINER, EngineOptions(api_version="1.41"))["ansible_docker_api_version"] == "1.41"

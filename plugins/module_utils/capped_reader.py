@@ -4,7 +4,8 @@
 """What an archive is read through, on the controller and on the workspace: a small one may expand to fill the disk."""
 from __future__ import annotations
 
-from typing import BinaryIO, Callable
+import gzip
+from typing import Callable
 
 from .plugin_tree import Limits
 
@@ -20,7 +21,7 @@ class CappedReader:
     Otherwise ``refusal`` makes the error to raise.
     """
 
-    def __init__(self, stream: BinaryIO, limits: Limits, refusal: Callable[[], Exception]) -> None:
+    def __init__(self, stream: gzip.GzipFile, limits: Limits, refusal: Callable[[], Exception]) -> None:
         self._stream = stream
         self._left = limits.max_bytes + limits.max_entries * _OVERHEAD_PER_ENTRY + _OVERHEAD
         self._refusal = refusal

@@ -88,7 +88,7 @@ class Attacked(Workspace):
             os.setegid(0)
 
     def every_operation(self) -> list[str]:
-        """Look, read, install, upgrade, remove, roll back and take in; return the answers and sentences as texts. Anything but an answer or a sentence is raised."""
+        """Ask for each operation; return the answers and sentences as texts. Anything but an answer or a sentence is raised."""
         said = []
 
         def ask(operation: str, **fields: typing.Any) -> dict[str, typing.Any]:

@@ -127,6 +127,10 @@ def _open_config_dir(config_dir: str) -> int:
             raise WorkspaceError(
                 f"config dir {config_dir} is not a directory itself, or a part of its path is a link: give the real path of the workspace's config dir"
             ) from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise WorkspaceError(
+                f"cannot open config dir {config_dir}: {error.strerror}; root or its owner can, so set become and give the login user sudo rights"
+            ) from error
         raise WorkspaceError(f"cannot open config dir {config_dir}: {error.strerror}; check config_dir and that the workspace's volume is mounted") from error
 
 

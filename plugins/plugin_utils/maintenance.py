@@ -94,7 +94,7 @@ def fact(stopped: Stopped, backend: t.Mapping[str, t.Any], options: docker_engin
         "runtime_config_dir": stopped.config_dir,
         "restart": {"method": "docker_engine", "container": stopped.container, "unit": None},
         "engine": options.as_parameters(),
-        "connection": connection_variables.docker(connected_to, stopped.config_dir, options),
+        "connection": connection_variables.docker(connected_to, options),
         "maintenance": stopped.maintenance_container if is_open else None,
     }
 

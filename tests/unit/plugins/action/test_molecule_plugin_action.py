@@ -20,6 +20,7 @@ import yaml
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
+from ansible_collections.molecule_ai.workspace.plugins.action import molecule_plugin
 from ansible_collections.molecule_ai.workspace.plugins.action.molecule_plugin import ActionModule
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request, plugin_slot
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.carried_program import MARK
@@ -38,6 +39,7 @@ class Workspace:
         self.config_dir = directory / "configs"
         self.config_dir.mkdir()
         self.operations: list[str] = []
+        self.remote_tmp = "~/.ansible/tmp"
         self.temporary_directories: list[Path] = []
         self.attached: bytes | None = None
         self.answer: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -61,7 +63,7 @@ class Workspace:
             args={name: value for name, value in arguments.items() if value is not KeyError},
             check_mode=check, diff=diff, no_log=no_log, async_val=0, delegate_to=None, action="molecule_plugin", get_search_path=lambda: [str(self.directory)],
         )
-        shell = SimpleNamespace(tmpdir=None, join_path=lambda *parts: "/".join(parts))
+        shell = SimpleNamespace(tmpdir=None, get_option={"remote_tmp": self.remote_tmp}.__getitem__, join_path=lambda *parts: "/".join(parts))
         action = ActionModule(
             task=task, connection=SimpleNamespace(_shell=shell), play_context=None, loader=loader, templar=SimpleNamespace(template=lambda value: value),
             shared_loader_obj=None,
@@ -590,3 +592,21 @@ def test_sources_are_prepared_once_for_all_hosts(workspace: Workspace) -> None:
     (workspace.directory / "ecc/rules/a.md").write_text("changed during the run", encoding="utf-8")
     assert workspace.run(name="ecc", source="./ecc")["plugins"][0]["action"] == "installed"
     assert (workspace.plugins / "ecc/rules/a.md").read_text(encoding="utf-8") == "# a\n"
+
+
+def test_what_is_larger_than_a_request_may_carry_is_sent_in_pieces(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not workspace.pipelines:
+        pytest.skip("a file is transferred where nothing is pipelined")
+    monkeypatch.setattr(molecule_plugin, "MAX_ATTACHED_BYTES", 300)
+    result = workspace.run(name="ecc", source="./ecc")
+    assert workspace.operations == ["inspect", *["receive"] * -(-result["transferred_bytes"] // 300), "apply"]
+    assert (workspace.plugins / "ecc/rules/a.md").read_text() == "# a\n"
+    assert list((workspace.config_dir / ".molecule_ai/incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "/tmp", "/.molecule_ai/tmp", "/x/../tmp"])
+def test_root_does_not_work_by_path_in_the_agents_directory(workspace: Workspace, below: str) -> None:
+    workspace.remote_tmp = f"{workspace.config_dir}{below}"
+    with pytest.raises(AnsibleActionFail, match="the workspace's agent could exchange what root executes"):
+        workspace.run(name="ecc", source="./ecc")
+    assert workspace.operations == []

@@ -15,7 +15,8 @@ ROWS = ".group"
 
 
 def shown(page: Page) -> list[str]:
-    return page.locator(f"{ROWS} .label").all_inner_texts()
+    # text, not rendered text: a row that has just come is not drawn yet
+    return page.locator(f"{ROWS} .label").all_text_contents()
 
 
 def test_the_first_sentence_and_the_totals(show: Callable[..., Page]) -> None:
@@ -41,8 +42,8 @@ def test_a_workspace_unfolds_with_its_files_and_diffs(show: Callable[..., Page])
     page = show(samples.five_states())
     page.click('button[aria-label^="tampered"]')
     detail = page.locator(".open .detail")
-    assert "rules/careful-bash.md" in detail.inner_text() and samples.workspace_id(1) in detail.inner_text()
-    assert "molecule_ai.workspace.sync --limit tampered" in detail.inner_text()
+    assert "rules/careful-bash.md" in detail.text_content() and samples.workspace_id(1) in detail.text_content()
+    assert "molecule_ai.workspace.sync --limit tampered" in detail.text_content()
     assert detail.locator("pre").count() == 0
     detail.locator("summary").click()
     assert detail.locator("pre .removed").inner_text() == "-tampered"
@@ -50,7 +51,7 @@ def test_a_workspace_unfolds_with_its_files_and_diffs(show: Callable[..., Page])
     page.click('button[aria-label^="tampered"]')
     assert page.locator(".detail").count() == 0
     page.locator(".group", has_text="waiting").locator(".problem").click()
-    assert "not restarted since the last change" in page.locator(".open .detail").inner_text()
+    assert "not restarted since the last change" in page.locator(".open .detail").text_content()
 
 
 def test_search_and_filters(show: Callable[..., Page]) -> None:
@@ -122,7 +123,7 @@ def test_hostile_names_and_diffs_are_text(show: Callable[..., Page]) -> None:
     assert page.evaluate("window.pwned") is None
     assert page.locator("script, img, iframe, object, svg").count() == before
     assert page.title() == samples.HOSTILE[0]
-    text = page.locator("#map").inner_text()
+    text = page.locator("#map").text_content()
     for hostile in samples.HOSTILE[:5]:
         assert hostile in text
     assert "\u202e" not in text and "\x1b" not in text

@@ -90,7 +90,7 @@ def test_by_keyboard_alone(show: Callable[..., Page]) -> None:
     assert page.get_attribute('button[aria-label^="tampered"]', "aria-expanded") == "true"
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.locator(".open pre").count() == 1
+    page.locator(".open pre").wait_for()
     page.locator('button[aria-label^="tampered"]').focus()
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "waiting, drifted"

@@ -24,7 +24,7 @@ from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQ
 from ..module_utils.plugin_tree import Limits
 from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, secret_scan, task_data, workspace_answer
 from ..plugin_utils.allowlist import Allowlist
-from ..plugin_utils.drift_report import DiffReport, result_of
+from ..plugin_utils.drift_report import DiffReport, recovered_results, result_of
 from ..plugin_utils.local_files import find_elsewhere
 from ..plugin_utils.platform_api import PlatformOptions
 from ..plugin_utils.plugin_plan import PluginPlan, Target, WantedPlugin
@@ -79,7 +79,7 @@ class ActionModule(ActionBase):
         self._require_safe_temporary_directory(target)
         prepared = self._prepare(wanted, options, target)
 
-        recovered: tuple[str, ...] = ()
+        recovery: Application | None = None
         plans, inspection = self._inspect(wanted, prepared, target, options)
         must_recover = bool(inspection.interrupted)
         if must_recover and self._task.check_mode:
@@ -87,7 +87,7 @@ class ActionModule(ActionBase):
             self._warnings.append(f"an interrupted run has left a change of {names}: a run without check mode finishes or discards it first")
         elif must_recover:
             # Recovery may finish or take back an exchange, so what was observed before it is no precondition for anything.
-            recovered = self._apply([], target)[0].recovered
+            recovery = self._apply([], target)[0]
             plans, inspection = self._inspect(wanted, prepared, target, options)
         self._warnings += [observed.receipt_problem for observed in inspection.plugins.values() if observed.receipt_problem]
         problems = [plan.problem for plan in plans if plan.problem is not None]
@@ -100,9 +100,9 @@ class ActionModule(ActionBase):
         application, transferred = None, 0
         if to_do and not self._task.check_mode:
             application, transferred = self._apply(to_do, target)
-            recovered += application.recovered
         result = result_of(plans, inspection, application, must_recover, options["max_drift"])
-        return {**result, "recovered": list(recovered), "transferred_bytes": transferred, **self._extras(diff)}
+        recovered = recovered_results([done for done in (recovery, application) if done is not None])
+        return {**result, **recovered, "transferred_bytes": transferred, **self._extras(diff)}
 
     def _require_safe_temporary_directory(self, target: Target) -> None:
         """Refuse to let root execute, write and remove by path below the config dir, where its owner may put links and files of its own."""
@@ -137,11 +137,7 @@ class ActionModule(ActionBase):
         )
         unsigned = dataclasses.replace(settings, signers=None)
         present = [plugin for plugin in wanted if plugin.state == "present"]
-        # What comes back by a rollback runs as well.
-        staying = [plugin for plugin in wanted if plugin.state != "absent"]
-        for allowed in self._allowlists(options) if staying else []:
-            for plugin in staying:
-                allowed.require(plugin.name)
+        self._require_allowed([plugin.name for plugin in present], options)
         sources = [(plugin, parse_source(plugin.source or "", unsigned if plugin.allow_unsigned else settings, plugin.allow_unpinned)) for plugin in present]
         prepared = {}
         for plugin, source in sources:
@@ -162,6 +158,12 @@ class ActionModule(ActionBase):
             self._warnings += plugin.secret_scan.warnings(plugin.source)
         elif mode == "warn" and _NO_SCANNER not in self._warnings:
             self._warnings.append(_NO_SCANNER)
+
+    def _require_allowed(self, names: Sequence[str], options: Mapping[str, Any]) -> None:
+        """Refuse plugins that are going to run and are not on every list; a list that nobody needs is not read."""
+        for allowed in self._allowlists(options) if names else []:
+            for name in names:
+                allowed.require(name)
 
     def _allowlists(self, options: Mapping[str, Any]) -> list[Allowlist]:
         """Return the lists that a plugin has to be on."""
@@ -201,6 +203,8 @@ class ActionModule(ActionBase):
         ]
         moved = (plugin_plan.warn_of_moved_tag(plugin, plan) for plugin, plan in zip(wanted, plans))
         self._warnings += [warning for warning in moved if warning and warning not in self._warnings]
+        # Only now is it known which rollbacks bring something back, and which only remove what was installed first.
+        self._require_allowed([plan.name for plan in plans if plan.action == "rolled_back" and plan.digest is not None], options)
         if options["exclusive"]:
             plans += [plugin_plan.plan_unmanaged(name, observed) for name, observed in inspection.others.items()]
         return plans, inspection

@@ -38,7 +38,9 @@ the transfer that brought it; None where it came attached or none is needed. Wit
 directories below ``plugins`` whose names no plugin can have, those to remove, as ``exclusive`` inspection names them::
 
     {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
-     "restart_pending": [name], "recovered": [sentence]}
+     "restart_pending": [name], "recovered": [sentence], "recovered_placements": {name: {"removed": [...], "kept": [...]}}}
+
+``recovered_placements``: what became of the placements of the versions that a run before had begun to replace or to remove.
 
 ``pending_restarts`` (no lock) -> ``{"restart_pending": {name: install_id}, "problems": [sentence]}``.
 

@@ -63,11 +63,12 @@ class _Planned(NamedTuple):
 
 
 def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment: str | BinaryIO | None, settings: Settings) -> dict[str, Any]:
-    """Make all ``changes``; the caller holds the lock. Returns ``{"plugins": {name: ...}, "recovered": [sentence]}``.
+    """Make all ``changes``; the caller holds the lock. Returns ``plugins``, ``recovered`` and
+    ``recovered_placements`` of the answer that ``plugin_request`` describes.
 
     ``shipment`` is a tar of bundles, or its path. Raises :class:`WorkspaceError`; unless its sentence says otherwise nothing was changed.
     """
-    recovered = recover(directories)
+    sentences, recovered_placements = recover(directories)
     results: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         slots = _Slots(directories, stack)
@@ -88,16 +89,21 @@ def apply(directories: WorkspaceDirectories, changes: Sequence[Change], shipment
                 ) from error
             raise
         _commit(directories, slots, planned, settings, results)
-    return {"plugins": results, "recovered": recovered}
+    return {"plugins": results, "recovered": sentences, "recovered_placements": recovered_placements}
 
 
-def recover(directories: WorkspaceDirectories) -> list[str]:
-    """Settle what earlier runs left in staging; the caller holds the lock. Returns one sentence for each change that was finished or undone."""
+def recover(directories: WorkspaceDirectories) -> tuple[list[str], dict[str, Any]]:
+    """Settle what earlier runs left in staging; the caller holds the lock.
+
+    Returns one sentence for each change that was finished or undone, and by plugin what became of the old version's placements
+    (``{"removed", "kept"}``): the run that died could not say it.
+    """
     sentences: list[str] = []
+    settled_placements: dict[str, Any] = {}
     staging_fd = directories.staging_fd
     names = leftovers(staging_fd)
     if staging_fd is None or not names:
-        return sentences
+        return sentences, settled_placements
     # What the run that died has done is found done, so nothing else would bring it to the disk before its journal goes.
     safe_files.sync_file_system(staging_fd)
     for name in names:
@@ -110,7 +116,9 @@ def recover(directories: WorkspaceDirectories) -> list[str]:
         finally:
             slot.close()
         sentences.append(_RECOVERED[settled.outcome].format(name=name))
-    return sentences
+        if settled.placements["removed"] or settled.placements["kept"]:
+            settled_placements[name] = settled.placements
+    return sentences, settled_placements
 
 
 class _Slots:

@@ -214,7 +214,7 @@ options:
   allowlist:
     description:
       - Names of the plugins that may be installed. When it is empty, all are allowed.
-      - Removals are always allowed.
+      - Removals are always allowed, also those by V(rolled_back) of a first install.
       - With O(allowlist_file) or O(allowlist_from_platform), a plugin must be on each list that is given.
     type: list
     elements: str
@@ -495,6 +495,31 @@ recovered:
   type: list
   elements: str
   sample: ["finished an interrupted change of plugin 'ecc'"]
+recovered_placements:
+  description:
+    - What became of the placements of the version that an interrupted earlier run had begun to replace or to remove, of each plugin for which that was
+      finished now, whether the task names it or not. That run could not report it.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    plugin:
+      description: The plugin's name.
+      returned: success
+      type: str
+      sample: ecc
+    removed_placements:
+      description: As RV(plugins[].removed_placements).
+      returned: success
+      type: list
+      elements: str
+      sample: ["CLAUDE.md: rule guidelines.md"]
+    kept:
+      description: As RV(plugins[].kept), what a person had changed among it, and was left.
+      returned: success
+      type: list
+      elements: dict
+      sample: [{"path": "skills/helper/SKILL.md", "reason": "changed since it was placed"}]
 transferred_bytes:
   description: The size of what was sent to the workspace. Zero when nothing differed.
   returned: success

@@ -85,12 +85,30 @@ def plugin_results(plans: Sequence[PluginPlan], application: Application | None)
                 "signed_by": plan.prepared.signed_by if plan.prepared is not None else None,
                 "source": plan.source,
                 "possible_secrets": list(plan.prepared.secret_scan.found) if plan.prepared is not None and plan.prepared.secret_scan is not None else None,
-                "removed_placements": [printable(placement) for placement in placements.removed],
-                "kept": [{field: printable(text) for field, text in kept.items()} for kept in placements.kept],
+                **_placement_results(placements),
                 "drift_count": len(plan.drift),
             }
         )
     return results
+
+
+def recovered_results(applications: Sequence[Application]) -> dict[str, Any]:
+    """Return the result's ``recovered`` and ``recovered_placements``, of all that was asked for in one run."""
+    return {
+        "recovered": [printable(sentence) for application in applications for sentence in application.recovered],
+        "recovered_placements": [
+            {"plugin": printable(name), **_placement_results(placements)}
+            for application in applications
+            for name, placements in sorted(application.recovered_placements.items())
+        ],
+    }
+
+
+def _placement_results(placements: Placements) -> dict[str, Any]:
+    return {
+        "removed_placements": [printable(placement) for placement in placements.removed],
+        "kept": [{field: printable(text) for field, text in kept.items()} for kept in placements.kept],
+    }
 
 
 def _installed_version(plan: PluginPlan) -> str | None:

@@ -14,6 +14,10 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 
 _MAX_REASON = 300
+# What core's ssh connection raises, and what sudo, su and doas print, when they let nobody become root.
+_NO_RIGHTS = re.compile(
+    r"(?:Missing|Incorrect) \S+ password|^(?:sudo|su|doas): .*|^Sorry, .*|\S+ is not in the sudoers file.*|(?:sudo|doas): (?:command )?not found"
+)
 _STOPPED_CONTAINER = re.compile(r'The container "([^"]*)" has been paused .*409.*is (?:not running|restarting)', re.DOTALL)
 
 
@@ -70,33 +74,56 @@ def unreachable(error: AnsibleConnectionFailure) -> AnsibleConnectionFailure:
     )
 
 
-def result_of(returned: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ``result`` of a module's execution on the workspace.
+def without_rights(said: str, login: str) -> WorkspaceError | None:
+    """Return the sentence about a login (``user on host``) that may not become root, if that is what ``said`` says; None for anything else."""
+    found = _NO_RIGHTS.search(said)
+    if found is None:
+        return None
+    return WorkspaceError(
+        f"{login} cannot become root ({found.group(0)[:_MAX_REASON]}), and the workspace's files are root's: allow it sudo without a password there "
+        "(NOPASSWD in /etc/sudoers.d), or set ansible_become_password for this host"
+    )
+
+
+def result_of(returned: Mapping[str, Any], login: str) -> dict[str, Any]:
+    """Return the ``result`` of a module's execution on the workspace, as ``login`` (``user on host``).
 
     Raises ``AnsibleConnectionFailure`` (the host is unreachable) and :class:`WorkspaceError`: the module's own sentence, or why it could not even run.
     """
     if returned.get("unreachable"):
         raise AnsibleConnectionFailure(str(returned.get("msg") or "the workspace is unreachable"))
     if returned.get("failed"):
-        raise WorkspaceError(_failure(returned))
+        raise without_rights(_first_line(returned), login) or WorkspaceError(_failure(returned))
     result = plain(returned.get("result"))
     if not isinstance(result, dict):
         raise WorkspaceError("the workspace gave an answer that cannot be trusted (it has no result): check what answers under this host's connection")
     return result
 
 
+def _printed(returned: Mapping[str, Any]) -> list[str]:
+    """Return the lines that were printed in the place of an answer."""
+    printed = f"{returned.get('module_stdout') or ''}\n{returned.get('module_stderr') or ''}"
+    return [line.strip() for line in printed.splitlines() if line.strip() and not line.startswith("Shared connection to ")]
+
+
+def _first_line(returned: Mapping[str, Any]) -> str:
+    return next(iter(_printed(returned)), "")
+
+
 def _failure(returned: Mapping[str, Any]) -> str:
     """Return one sentence for a module that failed, that could not even run, or that something ended."""
     if "module_stderr" not in returned and "module_stdout" not in returned:
         return str(returned.get("msg") or "the workspace gave no reason for its failure: run again with -vvv")
-    printed = f"{returned.get('module_stdout') or ''}\n{returned.get('module_stderr') or ''}"
-    lines = [line.strip() for line in printed.splitlines() if line.strip() and not line.startswith("Shared connection to ")]
+    lines = _printed(returned)
     if not lines:
         # A restart of the container, by whomever, ends everything that runs in it.
         return "the module ended on the workspace without an answer, as when the workspace is restarted or stopped meanwhile: look at it and run again"
     # A shell says first what is wrong, a traceback last.
     reason = lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
-    return f"the workspace could not run the module with its Python ({reason[:_MAX_REASON]}): it needs Python 3.8 or newer, see ansible_python_interpreter"
+    return (
+        f"the workspace could not run the module with its Python ({reason[:_MAX_REASON]}): it needs Python 3.8 or newer in one of root's directories of "
+        "programs, or ansible_python_interpreter with its full path"
+    )
 
 
 def user_name() -> str:

@@ -85,11 +85,12 @@ class Applied:
 
 @dataclass(frozen=True)
 class Application:
-    """The answer to ``apply``."""
+    """The answer to ``apply``. ``recovered_placements``: by plugin, what became of the old placements where an earlier run's change was finished."""
 
     plugins: Mapping[str, Applied]
     restart_pending: tuple[str, ...]
     recovered: tuple[str, ...]
+    recovered_placements: Mapping[str, Placements]
 
 
 def parse_inspection(answer: object, names: list[str]) -> Inspection:
@@ -116,6 +117,10 @@ def parse_application(answer: object, names: list[str]) -> Application:
         plugins={name: _applied(plugins.get(name), f"plugins.{name}") for name in names},
         restart_pending=_texts(data.get("restart_pending"), "restart_pending"),
         recovered=_texts(data.get("recovered"), "recovered"),
+        recovered_placements={
+            name: _placements(value, f"recovered_placements.{name}", "removed")
+            for name, value in _mapping(data.get("recovered_placements"), "recovered_placements").items()
+        },
     )
 
 

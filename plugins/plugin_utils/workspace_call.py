@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from ansible import constants as C
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.carried_program import MARK
@@ -67,11 +68,17 @@ class WorkspaceCall:
         Raises ``AnsibleConnectionFailure`` when the host is unreachable, and ``WorkspaceError`` with the workspace half's own sentence.
         """
         plain_request = task_data.plain(request)
-        if self.carries:
-            return task_data.result_of(self._carry(entry, plain_request, attached))
-        return task_data.result_of(
-            self._action._execute_module(module_name=module, module_args={"_request": plain_request}, task_vars=dict(self._task_vars))
-        )
+        login = f"user {self._action._get_remote_user()} on {self._action._play_context.remote_addr}"
+        try:
+            if self.carries:
+                returned = self._carry(entry, plain_request, attached)
+            else:
+                returned = self._action._execute_module(module_name=module, module_args={"_request": plain_request}, task_vars=dict(self._task_vars))
+        except AnsibleConnectionFailure:
+            raise
+        except AnsibleError as error:
+            raise task_data.without_rights(str(error), login) or error from error
+        return task_data.result_of(returned, login)
 
     def _carry(self, entry: str, request: dict[str, Any], attached: bytes) -> dict[str, Any]:
         stream = program_stream(self._cache, entry, request, bool(self._action._task.check_mode), attached)

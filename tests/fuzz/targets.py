@@ -200,7 +200,7 @@ def _answers() -> list[bytes]:
     }
     inspection = {"plugins": {"ecc": plugin, "other": plugin}, "unmanaged": ["other", "../x"], "restart_pending": ["ecc"], "interrupted": []}
     applied = {"changed": True, "previous_digest": None, "digest": None, "removed_placements": ["a"], "kept": []}
-    application = {"plugins": {"ecc": applied}, "restart_pending": [], "recovered": ["x"]}
+    application = {"plugins": {"ecc": applied}, "restart_pending": [], "recovered": ["x"], "recovered_placements": {"ecc": placements}}
     texts = {"files": [{"plugin": "ecc", "path": "a", "text": "b"}], "size": 1}
     return [json.dumps(said).encode() for said in (inspection, application, texts, [], None, {"plugins": {"ecc": 1}})]
 

@@ -13,12 +13,12 @@ import power_loss
 from scenarios import SCENARIOS, Workspace
 
 
-def kill(file_system: str, scenario: str, directory: pathlib.Path, sample: int | None, recovery_sample: int | None, seed: int) -> killing.Tally:
-    """Kill one scenario's run and recoveries on one file system. ``sample`` of its points, ``recovery_sample`` after each; None: all."""
+def kill(file_system: str, scenario: str, directory: pathlib.Path, samples: killing.Samples, seed: int) -> killing.Tally:
+    """Kill one scenario's run, its recoveries and the recoveries after them on one file system."""
     with filesystems.mounted(file_system, directory) as root:
         killer = killing.Killer(Workspace(root, directory / "sent"), SCENARIOS[scenario], file_system in filesystems.WITHOUT_EXCHANGE)
         try:
-            return killer.run(sample, recovery_sample, random.Random(seed))
+            return killer.run(samples, random.Random(seed))
         finally:
             killer.close()
 

@@ -1,7 +1,7 @@
 # Copyright (c) The molecule_ai.workspace maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kill a run at each of its state-changing system calls, and its recovery at each of its own."""
+"""Kill a run at each of its state-changing system calls, its recovery at each of its own, and the recovery that comes next."""
 from __future__ import annotations
 
 import dataclasses
@@ -15,7 +15,13 @@ from scenarios import Scenario, Workspace
 from traced_process import Call, TracedProcess
 
 BEFORE, AFTER, TORN = "before", "after", "in the middle of"
-_INITIAL, _DIED = "initial", "died"
+_INITIAL = "initial"
+# What a killed run has left, and what a killed recovery of that has left.
+_DEATHS = ("died", "died-again")
+
+
+# How many points of a run, of each recovery of it, and of each recovery after a killed one are tried; None: all.
+Samples = typing.Tuple[typing.Optional[int], typing.Optional[int], typing.Optional[int]]
 
 
 class Point(typing.NamedTuple):
@@ -27,17 +33,15 @@ class Point(typing.NamedTuple):
 
 @dataclasses.dataclass
 class Tally:
-    """How many points were tried, in runs and in recoveries, how many different states they led to, and what was not survived."""
+    """How many points were tried, how many different states they led to, and what was not survived.
+
+    ``recovery_points`` are in the recoveries of runs that were killed, and in the recoveries after killed recoveries.
+    """
 
     run_points: int = 0
-    recovery_points: int = 0
+    recovery_points: list[int] = dataclasses.field(default_factory=lambda: [0] * len(_DEATHS))
     states: int = 0
     failures: list[str] = dataclasses.field(default_factory=list)
-
-    @property
-    def points(self) -> int:
-        """All points."""
-        return self.run_points + self.recovery_points
 
 
 class Killer:
@@ -47,7 +51,7 @@ class Killer:
         self._workspace = workspace
         self._scenario = scenario
         self._may_be_missing = may_be_missing
-        self._died_in: set[typing.Any] = set()
+        self._recovered_from: list[set[typing.Any]] = [set() for _death in _DEATHS]
         self._checked: set[typing.Any] = set()
         self.tally = Tally()
         workspace.prepare(scenario)
@@ -59,18 +63,18 @@ class Killer:
 
     def close(self) -> None:
         """Remove what was saved."""
-        for label in (_INITIAL, _DIED):
+        for label in (_INITIAL, *_DEATHS):
             self._workspace.forget(label)
         self._workspace.clear()
 
-    def run(self, sample: int | None, recovery_sample: int | None, choice: random.Random) -> Tally:
-        """Try ``sample`` of the run's points and, after each, ``recovery_sample`` of its recovery's; None: all of them."""
-        for point in chosen(self._points(_INITIAL, self._request), sample, choice):
+    def run(self, samples: Samples, choice: random.Random) -> Tally:
+        """Try as many of the run's points, of its recoveries' and of the recoveries' after them as ``samples`` says; None: all of them."""
+        for point in chosen(self._points(_INITIAL, self._request), samples[0], choice):
             self.tally.run_points += 1
             self._workspace.restore(_INITIAL)
             call = kill_at(self._request, point)
             where = f"killed {point.where} call {point.index} ({call})"
-            self._check(where, lambda where=where: self._kill_recoveries(where, recovery_sample, choice))
+            self._check(where, lambda where=where: self._kill_recoveries(where, samples[1:], choice))
         return self.tally
 
     def run_with_starts(self, sample: int, choice: random.Random) -> Tally:
@@ -93,20 +97,21 @@ class Killer:
                 self.tally.failures.append(f"killed {point.where} call {point.index} ({call}): kept {kept}, differs in {difference}")
         return self.tally
 
-    def _kill_recoveries(self, where: str, sample: int | None, choice: random.Random) -> None:
-        """The workspace is as a killed run left it: kill the recovery at its points. A state that was seen before shows nothing new."""
+    def _kill_recoveries(self, where: str, samples: typing.Sequence[int | None], choice: random.Random, depth: int = 0) -> None:
+        """The workspace is as a death left it: kill the recovery at its points. A state that was seen after as few deaths shows nothing new."""
         identity = promise.identity(promise.observe(self._workspace.config))
-        if identity in self._died_in:
+        if depth == len(_DEATHS) or any(identity in seen for seen in self._recovered_from[:depth + 1]):
             return
-        self._died_in.add(identity)
-        self._workspace.forget(_DIED)
-        self._workspace.save(_DIED)
-        for point in chosen(self._points(_DIED, self._recovery), sample, choice):
-            self.tally.recovery_points += 1
-            self._workspace.restore(_DIED)
+        self._recovered_from[depth].add(identity)
+        self._workspace.forget(_DEATHS[depth])
+        self._workspace.save(_DEATHS[depth])
+        for point in chosen(self._points(_DEATHS[depth], self._recovery), samples[depth], choice):
+            self.tally.recovery_points[depth] += 1
+            self._workspace.restore(_DEATHS[depth])
             call = kill_at(self._recovery, point)
-            self._check(f"{where}, its recovery {point.where} call {point.index} ({call})")
-        self._workspace.restore(_DIED)
+            again = f"{where}, {'the next recovery' if depth else 'its recovery'} {point.where} call {point.index} ({call})"
+            self._check(again, lambda again=again: self._kill_recoveries(again, samples, choice, depth + 1))
+        self._workspace.restore(_DEATHS[depth])
 
     def _check(self, where: str, then: typing.Callable[[], None] = lambda: None) -> None:
         """Check the state that a kill has left; one that was checked before is what it was. ``then``: what else is to be done with it."""

@@ -15,8 +15,8 @@ from scenarios import SCENARIOS
 @pytest.mark.parametrize("file_system", filesystems.NAMES)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_killed_run_leaves_whole_versions_and_the_next_one_finishes(tmp_path, reliability_seed, scenario, file_system):
-    tally = campaign.kill(file_system, scenario, tmp_path, 5, 1, reliability_seed)
-    assert tally.run_points == 5 and tally.recovery_points > 0 and tally.states > 1
+    tally = campaign.kill(file_system, scenario, tmp_path, (5, 1, 1), reliability_seed)
+    assert tally.run_points == 5 and all(tally.recovery_points) and tally.states > 1
     assert tally.failures == []
 
 
@@ -62,5 +62,5 @@ def test_a_call_is_carried_out_whole_half_or_not_at_all(tmp_path, where, content
 
 def test_a_product_without_its_journal_is_found_out(tmp_path, monkeypatch):
     monkeypatch.setattr(plugin_slot.Slot, "_write_journal", lambda *arguments: None)
-    tally = campaign.kill("ext4", "upgrade", tmp_path, 60, 0, 1)
+    tally = campaign.kill("ext4", "upgrade", tmp_path, (60, 0, 0), 1)
     assert any("mixture" in failure for failure in tally.failures)

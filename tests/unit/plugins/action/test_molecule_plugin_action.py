@@ -65,8 +65,8 @@ class Workspace:
         )
         shell = SimpleNamespace(tmpdir=None, get_option={"remote_tmp": self.remote_tmp}.__getitem__, join_path=lambda *parts: "/".join(parts))
         action = ActionModule(
-            task=task, connection=SimpleNamespace(_shell=shell), play_context=None, loader=loader, templar=SimpleNamespace(template=lambda value: value),
-            shared_loader_obj=None,
+            task=task, connection=SimpleNamespace(_shell=shell), play_context=SimpleNamespace(remote_addr="test", remote_user="ubuntu"), loader=loader,
+            templar=SimpleNamespace(template=lambda value: value), shared_loader_obj=None,
         )
         action._load_name = "molecule_plugin"  # core's plugin loader sets it
         action._is_pipelining_enabled = lambda style: self.pipelines
@@ -244,6 +244,23 @@ def test_a_rollback_that_died_is_finished_by_the_next_run(workspace: Workspace, 
             workspace.run(name="ecc", state="rolled_back")
     result = workspace.run(name="ecc", state="rolled_back")
     assert result["recovered"] == ["finished an interrupted change of plugin 'ecc'"] and result["plugins"][0]["action"] == "none"
+
+
+def test_what_a_person_changed_is_told_by_the_run_that_finishes_an_interrupted_upgrade(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.answer = workspace.handle  # in this process, where it can be made to die
+    workspace.attached = None
+    workspace.run(name="ecc", source="./ecc")
+    placed = workspace.config_dir / ".claude/hooks/h"
+    placed.parent.mkdir(parents=True)
+    placed.write_text("#!/bin/sh\n# A person wrote this.\n", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin_slot.Slot, "_finish", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            workspace.run(name="ecc", state="absent")
+    (told,) = workspace.run(plugins=[])["recovered_placements"]
+    assert (told["plugin"], told["removed_placements"]) == ("ecc", [])
+    assert told["kept"] == [{"path": ".claude/hooks/h", "reason": "changed since it was placed"}] and placed.exists()
+    assert workspace.run(plugins=[])["recovered_placements"] == []
 
 
 def test_every_kind_of_drift_is_found_and_repaired(workspace: Workspace) -> None:
@@ -441,9 +458,20 @@ def test_a_plugin_must_be_on_every_allowlist(workspace: Workspace) -> None:
         workspace.run(name="ecc", source="./ecc", allowlist=["ecc"], allowlist_file="allowed.yml")
     with pytest.raises(AnsibleActionFail, match="both platform_url and platform_token"):
         workspace.run(name="ecc", source="./ecc", allowlist_from_platform=True)
+    assert workspace.operations == []
+    workspace.run(name="ecc", source="./ecc")
+    workspace.run(name="ecc", source=str(plugin(workspace.directory / "second/ecc", **{"rules/a.md": "second"})))
+    for check in (True, False):
+        with pytest.raises(AnsibleActionFail, match="plugin ecc is not on the allowlist"):
+            workspace.run(check=check, name="ecc", state="rolled_back", allowlist=["other"])
+    workspace.run(name="ecc", state="absent")
     with pytest.raises(AnsibleActionFail, match="plugin ecc is not on the allowlist"):
         workspace.run(name="ecc", state="rolled_back", allowlist=["other"])
-    assert workspace.operations == []
+    # what undoes a first install is a removal
+    plugin(workspace.directory / "first")
+    workspace.run(name="first", source="./first")
+    assert workspace.run(name="first", state="rolled_back", allowlist=["other"])["plugins"][0]["action"] == "rolled_back"
+    assert not (workspace.plugins / "first").exists()
     workspace.run(name="ecc", state="absent", allowlist_from_platform=True)  # a removal needs no permission
 
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An agent that fights back: exchanges directories and files of its config dir with links and pipes, as fast as it can, until its input ends.
 
-Run as the agent's user: ``agent_attacks.py CONFIG_DIR CANARY``. The canary is a directory outside that looks like a config dir. It says ``ready``
+Run as the agent's user: ``agent_attacks.py CONFIG_DIR CANARY MIX``. The canary is a directory outside that looks like a config dir. It says ``ready``
 first, and at its end how many exchanges succeeded.
 """
 from __future__ import annotations
@@ -43,6 +43,12 @@ ATTACKS = [
     ("CLAUDE.md", "pipe"),
     ("CLAUDE.md", "directory"),
 ]
+# With everything under attack most requests are refused at the first directory; with these more of them get as far as changing something.
+MIXES = {
+    "everything": ATTACKS,
+    "inner": [(path, kind) for path, kind in ATTACKS if path not in ("plugins", "plugins/ecc", ".molecule_ai")],
+    "placed": [(path, kind) for path, kind in ATTACKS if not path.startswith(("plugins", ".molecule_ai"))],
+}
 # What the runtime places of the plugin, written again and again so that there is something to remove.
 PLACED = {
     "CLAUDE.md": "mine\n# Plugin: ecc / rule: one.md\n\n# One\n",
@@ -73,12 +79,12 @@ def plant(spare: pathlib.Path, kind: str, target: pathlib.Path) -> None:
             spare.mkdir()
 
 
-def attack(config: pathlib.Path, canary: pathlib.Path) -> int:
+def attack(config: pathlib.Path, canary: pathlib.Path, attacks: list[tuple[str, str]]) -> int:
     """Exchange until the standard input ends; return how often it worked."""
     spares = config / "spares"
     spares.mkdir(exist_ok=True)
     renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    pairs = [(config / path, spares / str(number), kind, canary / path) for number, (path, kind) in enumerate(ATTACKS)]
+    pairs = [(config / path, spares / str(number), kind, canary / path) for number, (path, kind) in enumerate(attacks)]
     done = 0
     for step in itertools.count():
         path, spare, kind, target = pairs[step * 7 % len(pairs)]
@@ -104,7 +110,7 @@ def main() -> None:
     """Attack."""
     os.umask(0)
     print("ready", flush=True)
-    print(attack(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])), flush=True)
+    print(attack(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), MIXES[sys.argv[3]]), flush=True)
 
 
 if __name__ == "__main__":

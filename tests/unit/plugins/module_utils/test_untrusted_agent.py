@@ -28,7 +28,7 @@ from plugin_samples import Workspace, digest_of, shipment
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has anything to lose, and an agent to become")
 
-ROUNDS = int(os.environ.get("HOSTILE_ROUNDS") or 200)
+ROUNDS = int(os.environ.get("HOSTILE_ROUNDS") or 100)
 AGENT = 1000
 SECRET = "canary-7f3a9c"
 V1 = {
@@ -247,17 +247,18 @@ def test_a_crowded_plugins_directory_is_one_sentence(attacked: Attacked, size: i
     assert (attacked.plugins / "ecc" / "plugin.yaml").read_bytes() == V1["plugin.yaml"]
 
 
-def test_races_are_never_won(attacked: Attacked) -> None:
+@pytest.mark.parametrize("mix", agent_attacks.MIXES)
+def test_races_are_never_won(attacked: Attacked, mix: str) -> None:
     install(attacked)
     become = ["setpriv", f"--reuid={AGENT}", f"--regid={AGENT}", "--clear-groups"]
     racers = [
         subprocess.Popen(
-            [*become, sys.executable, "-I", agent_attacks.__file__, str(attacked.config), str(attacked.canary)],
+            [*become, sys.executable, "-I", agent_attacks.__file__, str(attacked.config), str(attacked.canary), mix],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
         )
         for _number in range(2)
     ]
-    answered, asked, exchanges = 0, 0, 0
+    answered, asked, changed, exchanges = 0, 0, 0, 0
     try:
         for racer in racers:
             assert racer.stdout is not None and racer.stdout.readline() == "ready\n"
@@ -266,6 +267,7 @@ def test_races_are_never_won(attacked: Attacked) -> None:
             assert SECRET not in "".join(said)
             asked += len(said)
             answered += sum(sentence.startswith("{") for sentence in said)
+            changed += sum('"changed": true' in sentence for sentence in said)
             if number % 50 == 0:
                 attacked.require_untouched()
     finally:
@@ -276,6 +278,9 @@ def test_races_are_never_won(attacked: Attacked) -> None:
                 racer.send_signal(signal.SIGKILL)
                 racer.wait()
     attacked.require_untouched()
-    print(f"{asked} requests, {answered} of them carried out, the others refused in one sentence; {exchanges} exchanges by the agent; nothing outside touched")
-    assert answered > 0, "no request came through, so nothing was tested"
+    print(
+        f"{mix}: {asked} requests, {answered} of them carried out ({changed} changed a plugin), the others refused in one sentence; "
+        f"{exchanges} exchanges by the agent; nothing outside touched"
+    )
+    assert changed > 0, "no change came through, so nothing was tested"
     assert all(racer.returncode == 0 for racer in racers)

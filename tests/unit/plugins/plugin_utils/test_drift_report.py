@@ -167,7 +167,7 @@ def test_a_recovery_is_a_change(tmp_path: Path) -> None:
 
 def test_what_was_done_counts_more_than_the_plan(tmp_path: Path) -> None:
     plan = _plan(tmp_path, OLD)
-    done = Application({"ecc": Applied(False, "sha256:1", Placements())}, (), ())
+    done = Application({"ecc": Applied(False, "sha256:1", Placements())}, (), (), {})
     result = result_of([plan], _inspection([plan]), done, False, 100)
     assert (result["changed"], result["restart_required"], result["plugins"][0]["action"]) == (False, False, "none")
 

@@ -168,7 +168,10 @@ PLUGIN = {
     "entries": {"": plugin_tree.entry("directory", 0o755), "a": plugin_tree.entry("file", 0o644, 1, "0" * 64)},
 }
 INSPECTION = {"plugins": {"ecc": PLUGIN}, "unmanaged": [], "restart_pending": [], "interrupted": []}
-APPLICATION = {"plugins": {"ecc": {"changed": True, "digest": None, "removed_placements": [], "kept": []}}, "restart_pending": [], "recovered": []}
+APPLICATION = {
+    "plugins": {"ecc": {"changed": True, "digest": None, "removed_placements": [], "kept": []}}, "restart_pending": [], "recovered": [],
+    "recovered_placements": {},
+}
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20), st.sampled_from(["../x", "sha256:0", "link"])),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=10), inner, max_size=4)), max_leaves=8,

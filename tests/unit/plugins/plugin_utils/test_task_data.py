@@ -9,16 +9,25 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.task_data import backend_fact, plain, result_of, unreachable, variable
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.task_data import (
+    backend_fact,
+    plain,
+    result_of,
+    unreachable,
+    variable,
+    without_rights,
+)
+
+LOGIN = "user ubuntu on i-0123456789abcdef0"
 
 
 def test_a_result_is_given_back() -> None:
-    assert result_of({"changed": False, "result": {"restart_pending": {"ecc": "1"}}}) == {"restart_pending": {"ecc": "1"}}
+    assert result_of({"changed": False, "result": {"restart_pending": {"ecc": "1"}}}, LOGIN) == {"restart_pending": {"ecc": "1"}}
 
 
 def test_unreachable_stays_unreachable() -> None:
     with pytest.raises(AnsibleConnectionFailure, match="no route"):
-        result_of({"unreachable": True, "msg": "no route"})
+        result_of({"unreachable": True, "msg": "no route"}, LOGIN)
 
 
 @pytest.mark.parametrize(
@@ -31,15 +40,24 @@ def test_unreachable_stays_unreachable() -> None:
         ({"failed": True, "module_stdout": "\n"}, "ended on the workspace without an answer"),
         ({"failed": True, "module_stdout": "python3: not found\nbye\n", "module_stderr": "Shared connection to x closed.\n"}, "(python3: not found)"),
         ({"failed": True, "module_stderr": "Traceback (most recent call last):\n  at x\nMemoryError\n"}, "(MemoryError)"),
+        ({"failed": True, "module_stderr": "sudo: a password is required\n"}, f"{LOGIN} cannot become root (sudo: a password is required)"),
+        ({"failed": True, "module_stdout": "", "module_stderr": "ubuntu is not in the sudoers file.\n"}, "NOPASSWD in /etc/sudoers.d"),
+        ({"failed": True, "module_stderr": "/bin/sh: 1: sudo: not found\n"}, "(sudo: not found), and the workspace's files are root's"),
         ({"failed": True, "module_stderr": "x" * 5000}, "it needs Python 3.8"),
     ],
 )
 def test_a_failure_is_one_sentence(returned: dict[str, t.Any], part: str) -> None:
     with pytest.raises(WorkspaceError) as caught:
-        result_of(returned)
+        result_of(returned, LOGIN)
     message = str(caught.value)
     assert part in message
     assert "\n" not in message and len(message) < 500
+
+
+def test_only_what_is_about_rights_is_called_that() -> None:
+    for said in ("Missing sudo password", "Incorrect sudo password"):
+        assert said in str(without_rights(said, LOGIN))
+    assert without_rights("Failed to connect to the host: su is no word of it", LOGIN) is None
 
 
 def test_plain_gives_builtin_types() -> None:

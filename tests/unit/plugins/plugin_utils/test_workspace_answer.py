@@ -23,7 +23,7 @@ INSPECTION: dict[str, Any] = {
 }
 APPLICATION: dict[str, Any] = {
     "plugins": {"ecc": {"changed": True, "digest": "sha256:1", "previous_digest": None, "removed_placements": [], "kept": []}},
-    "restart_pending": ["ecc"], "recovered": [],
+    "restart_pending": ["ecc"], "recovered": [], "recovered_placements": {"other": {"removed": ["a"], "kept": []}},
 }
 
 

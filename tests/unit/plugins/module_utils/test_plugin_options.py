@@ -11,6 +11,7 @@ import ast
 import pathlib
 
 import pytest
+from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import platform
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_options
 
 yaml = pytest.importorskip("yaml")
@@ -20,7 +21,8 @@ MODULE = pathlib.Path(plugin_options.__file__).parents[1] / "modules" / "molecul
 def documentation():
     for node in ast.parse(MODULE.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "DOCUMENTATION":
-            return yaml.safe_load(ast.literal_eval(node.value))["options"]
+            shared = yaml.safe_load(platform.ModuleDocFragment.DOCUMENTATION)["options"]
+            return {**shared, **yaml.safe_load(ast.literal_eval(node.value))["options"]}
     raise AssertionError("no DOCUMENTATION")
 
 
@@ -40,7 +42,7 @@ def accepted(spec):
     """The argument spec in the documentation's words."""
     found = {}
     for name, option in spec.items():
-        found[name] = {key: value for key, value in option.items() if key not in ("options", "required_if")}
+        found[name] = {key: value for key, value in option.items() if key not in ("options", "required_if", "no_log", "fallback")}
         if "options" in option:
             found[name]["suboptions"] = accepted(option["options"])
     return found

@@ -69,7 +69,8 @@ def test_a_fleet_costs_one_endpoint_query_and_two_instance_queries(lab: Lab) -> 
         print(tally.row(f"{HOSTS} hosts"))
         assert len(run.stats) == HOSTS and {each["ok"] for each in run.stats.values()} == {1}
         assert tally["describe_endpoints"] == 1 and 1 <= tally["describe_instances"] <= 2
-        assert tally["tunnels"] == tally.logins() == tally["key_pushes"] == HOSTS and tally["tunnels_refused"] == 0
+        # Of hundreds, sshd lets the odd login wait past its grace time, which is tried once more; of a dozen, none.
+        assert HOSTS <= tally["tunnels"] == tally.logins() == tally["key_pushes"] <= HOSTS + HOSTS // 50 and tally["tunnels_refused"] == 0
 
 
 def test_inventory_variables_make_queries_needless(lab: Lab, trio: Fleet) -> None:

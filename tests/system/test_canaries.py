@@ -49,7 +49,7 @@ def test_the_watch_sees_arguments_and_readable_files_also_while_directories_go(t
             time.sleep(0.05)
         process.kill()
         process.wait()
-        assert seen and all("in the arguments" in each for each in seen)
+        assert seen and all("/cmdline: " in each for each in seen)
         seen.clear()
         readable.write_text("canary-in-file", encoding="utf-8")
         while not seen and time.monotonic() < deadline:

@@ -150,6 +150,31 @@ def test_unreadable_is_an_error_and_not_absent(tree, monkeypatch):
         scan(tree, label="/configs/plugins/ecc")
 
 
+@pytest.mark.parametrize(
+    "swap, words",
+    [
+        (lambda path, outside: path.symlink_to(outside), "cannot read the plugin/rules/one.md: Too many levels of symbolic links"),
+        (lambda path, outside: os.mkfifo(path), "the plugin/rules/one.md changed its type while it was being read"),
+        (lambda path, outside: path.mkdir(), "the plugin/rules/one.md changed its type while it was being read"),
+    ],
+    ids=["link", "pipe", "directory"],
+)
+def test_a_file_that_is_swapped_while_it_is_inspected_is_an_error(tmp_path, monkeypatch, swap, words):
+    (tmp_path / "outside").write_bytes(b"secret")
+    file = write_tree(tmp_path / "plugin", {"rules/one.md": b"# One\n"}) / "rules" / "one.md"
+    real = os.open
+
+    def open_after_the_swap(path, flags, *more, **options):
+        if path == "one.md":
+            file.unlink()
+            swap(file, tmp_path / "outside")
+        return real(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", open_after_the_swap)
+    with pytest.raises(WorkspaceError, match=words):
+        scan(tmp_path / "plugin", label="the plugin")
+
+
 def test_names_that_are_not_utf8_are_described(tree):
     os.close(os.open(os.fsencode(str(tree)) + b"/\xff", os.O_CREAT | os.O_WRONLY, 0o644))
     entries = scan(tree).entries

@@ -4,9 +4,12 @@
 """Which way a workspace is restarted, whether at all, and what is confirmed afterwards."""
 from __future__ import annotations
 
+import pathlib
+import re
 import typing as t
 
 import pytest
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import container_readiness
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import docker_engine, platform_api, restart
 
@@ -207,3 +210,11 @@ def test_what_cannot_be_reached_fails_with_its_reason(workspace: Workspace, tier
     with pytest.raises(WorkspaceError, match="because the sky is cloudy"):
         workspace.run({**DOCKER, "tier": tier, "reason": "because the sky is cloudy"})
     assert workspace.calls == []
+
+
+@pytest.mark.parametrize("advice", [container_readiness.STILL_PENDING, restart._OUT_OF_REACH])
+def test_the_role_leaves_out_what_it_has_done_already_after_a_failed_restart(advice: str) -> None:
+    tasks = (pathlib.Path(__file__).parents[4] / "roles/plugins/tasks/failed_restart.yml").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"regex_replace\('(.*)', ''\)", tasks)
+    reason = "container x was not ready 20 s after its restart, because it is paused: read 'docker logs x'"
+    assert re.sub(pattern, "", f"{reason}; {advice}") == reason

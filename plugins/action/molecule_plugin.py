@@ -7,6 +7,7 @@ A workspace on which nothing is to be done costs one remote execution; otherwise
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import posixpath
@@ -34,13 +35,16 @@ from ..plugin_utils.signatures import Signers, read_signers
 from ..plugin_utils.sources import SourceSettings, parse_source
 from ..plugin_utils.task_data import plain, user_name
 from ..plugin_utils.workspace_answer import Application, Inspection
-from ..plugin_utils.workspace_call import MAX_ATTACHED_BYTES, WorkspaceCall
+from ..plugin_utils.workspace_call import MAX_ATTACHED_BYTES, WorkspaceCall, repeated
 
 _MODULE = "molecule_ai.workspace.molecule_plugin"
 _SHIPMENT = "shipment.tar"
 _NO_SCANNER = (
     "plugins are not looked through for secrets, because the Python package detect-secrets is not installed on the controller: install it, or set "
     "secret_scan to none"
+)
+_STARTED_OVER = (
+    "the workspace was restarted, or the connection to it was lost, while the task was at work there: the task has begun anew, after a look at how far it came"
 )
 _FULL = "no space left on device"
 _TARGET_VARIABLES = ("workspace_config_dir", "workspace_runtime_config_dir", "workspace_runtime")
@@ -62,7 +66,7 @@ class ActionModule(ActionBase):
         self._call = WorkspaceCall(self, self._task_vars, self._cache)
         try:
             try:
-                return self._converge()
+                return self._run()
             finally:
                 self._remove_tmp_path(self._connection._shell.tmpdir)
         except (WorkspaceError, AnsibleActionFail) as error:
@@ -70,7 +74,7 @@ class ActionModule(ActionBase):
         except AnsibleConnectionFailure as error:
             raise task_data.unreachable(error) from None
 
-    def _converge(self) -> dict[str, Any]:
+    def _run(self) -> dict[str, Any]:
         options = self._options()
         wanted = plugin_plan.wanted_plugins(options, [name for name, value in self._task.args.items() if value is not None])
         backend = task_data.backend_fact(self._task_vars, self._templar.template)
@@ -78,7 +82,24 @@ class ActionModule(ActionBase):
         target = plugin_plan.target_of(options, backend, variables)
         self._require_safe_temporary_directory(target)
         prepared = self._prepare(wanted, options, target)
+        self._sent: dict[str, PluginPlan] = {}
+        warnings = list(self._warnings)
 
+        def start_over() -> None:
+            warnings[len(warnings):] = [_STARTED_OVER] if _STARTED_OVER not in warnings else []
+            self._warnings = list(warnings)
+            # What was transferred may have gone with the container's temporary files.
+            with contextlib.suppress(AnsibleError):
+                self._remove_tmp_path(self._connection._shell.tmpdir)
+            self._connection._shell.tmpdir = None
+
+        return repeated(lambda: self._converge(wanted, prepared, target, options), start_over)
+
+    def _converge(
+        self, wanted: Sequence[WantedPlugin], prepared: Mapping[str, PreparedPlugin], target: Target, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Look, and do what is to be done. May be begun anew when an answer was lost: to look changes nothing, and what had been begun is settled first."""
+        sent = dict(self._sent)
         recovery: Application | None = None
         plans, inspection = self._inspect(wanted, prepared, target, options)
         must_recover = bool(inspection.interrupted)
@@ -100,6 +121,7 @@ class ActionModule(ActionBase):
         application, transferred = None, 0
         if to_do and not self._task.check_mode:
             application, transferred = self._apply(to_do, target)
+        plans, application = plugin_plan.with_sent(plans, application, sent)
         result = result_of(plans, inspection, application, must_recover, options["max_drift"])
         recovered = recovered_results([done for done in (recovery, application) if done is not None])
         return {**result, **recovered, "transferred_bytes": transferred, **self._extras(diff)}
@@ -225,6 +247,7 @@ class ActionModule(ActionBase):
         remote = None
         if shipment and not attached:
             remote = self._send_in_pieces(shipment, target) if self._call.carries else self._send(shipment)
+        self._sent.update({plan.name: plan for plan in plans})
         answer = self._ask(plugin_plan.apply_request(target, plans, remote, self._job()), attached)
         application = workspace_answer.parse_application(answer, [plan.name for plan in plans])
         for plan in plans:

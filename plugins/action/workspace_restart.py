@@ -9,11 +9,12 @@ import typing as t
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
+from ..module_utils import host_restart
 from ..module_utils.errors import WorkspaceError
 from ..module_utils.restart_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE
 from ..plugin_utils import docker_engine, restart, task_data
 from ..plugin_utils.run_cache import RunCache
-from ..plugin_utils.workspace_call import WorkspaceCall
+from ..plugin_utils.workspace_call import WorkspaceCall, repeated
 
 
 class ActionModule(ActionBase):
@@ -29,7 +30,13 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
 
         def remote(request: dict[str, t.Any]) -> dict[str, t.Any]:
-            return WorkspaceCall(self, task_vars, RunCache.of_run()).ask("molecule_ai.workspace.workspace_restart", "host_restart", request)
+            call = WorkspaceCall(self, task_vars, RunCache.of_run())
+
+            def ask() -> dict[str, t.Any]:
+                return call.ask("molecule_ai.workspace.workspace_restart", "host_restart", request)
+
+            # To read receipts, or to confirm them by their ids, does the same when it is done twice; to restart does not.
+            return ask() if request["operation"] == host_restart.OPERATION else repeated(ask)
 
         try:
             backend = task_data.backend_fact(task_vars, self._templar.template)

@@ -363,7 +363,9 @@ def _ansible_errors() -> t.Iterator[None]:
 
 
 class _ConnectionLost(AnsibleConnectionFailure):  # type: ignore[misc]
-    """The connection broke off while something ran over it."""
+    """The connection broke off while something ran over it. Who knows that it may be done twice can see that by ``outcome_unknown``."""
+
+    outcome_unknown = True
 
 
 class Connection(SshConnection):  # type: ignore[misc]

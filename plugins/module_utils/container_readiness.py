@@ -15,6 +15,9 @@ from .errors import WorkspaceError
 # A restart policy brings a crashing container up again and again; this many starts after the one that was asked are a loop.
 CRASH_LOOP_STARTS = 3
 
+# Another run's restart stops it for less; who stays down longer than this has failed.
+STOPPED_SECONDS = 5
+
 STILL_PENDING = "plugins that wait for this restart keep waiting (restart_pending), so the next run tries again"
 
 
@@ -47,6 +50,7 @@ class ContainerReadiness:
         self._settle = settle
         self._started_at = started_before
         self._stable_since: float | None = None
+        self._stopped_since: float | None = None
         self._starts = 0
         self._missing = "it has not started again"
 
@@ -74,12 +78,23 @@ class ContainerReadiness:
             self._missing = f"it stopped again {_how_it_ended(state)} and waits for its restart policy"
             return False
         if not state.get("Running"):
-            raise self._final(state, f"started and stopped again {_how_it_ended(state)}")
+            return self._wait_for_another_start(state, now)
+        self._stopped_since = None
         if state.get("Paused"):
             self._stable_since = None
             self._missing = "it is paused"
             return False
         return self._is_healthy(state, now)
+
+    def _wait_for_another_start(self, state: Mapping[str, Any], now: float) -> bool:
+        """Somebody else may just be restarting it as well."""
+        self._stable_since = None
+        self._missing = f"it stopped again {_how_it_ended(state)}"
+        if self._stopped_since is None:
+            self._stopped_since = now
+        if now - self._stopped_since >= STOPPED_SECONDS:
+            raise self._final(state, f"started and stopped again {_how_it_ended(state)}")
+        return False
 
     def _is_healthy(self, state: Mapping[str, Any], now: float) -> bool:
         health = str((state.get("Health") or {}).get("Status") or "none")

@@ -15,6 +15,7 @@ a checkout are accidents. What *is* there is described with its actual modes, so
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import posixpath
@@ -39,6 +40,8 @@ _FORMAT = b"molecule_ai.workspace plugin tree 1\n"
 _CHUNK = 1024 * 1024
 # All paths of a tree together may be this long on average; one that the kernel accepts may have a hundred times that.
 _NAME_BYTES_PER_ENTRY = 256
+# A run replaces a plugin once, so who finds it replaced that often while reading it is not up against a run.
+_ATTEMPTS = 10
 _TYPE_BYTES = {"file": b"f", "directory": b"d", "link": b"l", "other": b"o"}
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -118,10 +121,17 @@ def observe(
 ) -> ScanResult | None:
     """Describe whatever lies at ``name`` in an open directory; None when there is nothing.
 
-    What is no directory is a tree whose root entry is a file, a link or something else, so it differs from every plugin tree.
-    Raises :class:`WorkspaceError` as :func:`scan` does.
+    What is no directory is a tree whose root entry is a file, a link or something else, so it differs from every plugin tree. A tree that another one
+    replaces meanwhile is read again: of the old one, parts may be gone already. Raises :class:`WorkspaceError` as :func:`scan` does.
     """
-    scanner = _Scanner(owner, limits, ignore, label)
+    for _attempt in range(_ATTEMPTS):
+        with contextlib.suppress(_Replaced):
+            return _observe_once(parent_fd, name, _Scanner(owner, limits, ignore, label), label)
+    raise WorkspaceError(f"{label} is replaced again and again while it is being read: run again when whatever does that has ended")
+
+
+def _observe_once(parent_fd: int, name: str, scanner: _Scanner, label: str) -> ScanResult | None:
+    """Describe it as :func:`observe`; raises :class:`_Replaced` when it is not there any more at the end."""
     try:
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
@@ -135,9 +145,25 @@ def observe(
         # A tree with a mount in it can be moved but not be thrown away, and what is mounted is nobody's plugin.
         scanner.mount = safe_files.mount_id(parent_fd)
         scanner.require_same_mount(directory_fd, "")
-        return scanner.scan(directory_fd)
+        found = scanner.scan(directory_fd)
+    except WorkspaceError as error:
+        if _is_at(parent_fd, name, directory_fd):
+            raise
+        raise _Replaced from error
+    else:
+        if _is_at(parent_fd, name, directory_fd):
+            return found
+        raise _Replaced
     finally:
         os.close(directory_fd)
+
+
+def _is_at(parent_fd: int, name: str, directory_fd: int) -> bool:
+    """Whether the open directory is still the one of that name. While it is open, no other one gets its inode."""
+    try:
+        return os.path.samestat(os.fstat(directory_fd), os.stat(name, dir_fd=parent_fd, follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def tree_digest(entries: Entries) -> str:
@@ -207,6 +233,10 @@ def _describe(item: Entry) -> str:
     if item["type"] == "link":
         return f"link to {printable(item['target'])}"
     return "directory" if item["type"] == "directory" else "special file"
+
+
+class _Replaced(Exception):
+    """The tree that was read is not the plugin's any more."""
 
 
 class _Scanner:

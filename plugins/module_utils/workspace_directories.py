@@ -14,6 +14,7 @@ real directory that belongs to us and that nobody else can enter; what lies in i
 """
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -24,6 +25,9 @@ from .plugin_tree import Owner
 
 PLUGINS = "plugins"
 STATE = ".molecule_ai"
+_NEW_PLUGINS = "plugins.new"
+# Each failure is another run's success.
+_ATTEMPTS = 20
 # Each plugin costs an open descriptor while placements are taken away, and 1024 is a usual limit of a process.
 MAX_PLUGIN_NAMES = 500
 
@@ -105,8 +109,7 @@ def open_for_writing(config_dir: str, owner: Owner) -> WorkspaceDirectories:
         directories.previous_fd = safe_files.make_subdirectory(directories.state_fd, "previous")
         directories.modified_fd = safe_files.make_subdirectory(directories.state_fd, "modified")
         directories.installed_fd = safe_files.make_subdirectory(directories.state_fd, "installed")
-        if not safe_files.exists(directories.config_fd, PLUGINS):
-            _create_plugins(directories.config_fd, directories.state_fd, owner)
+        _create_plugins(directories.config_fd, directories.state_fd, owner)
         directories.plugins_fd = _open_plugins(directories)
         if directories.plugins_fd is None or os.fstat(directories.plugins_fd).st_dev != os.fstat(directories.staging_fd).st_dev:
             raise WorkspaceError(
@@ -180,10 +183,20 @@ def _open_inner(directories: WorkspaceDirectories, name: str) -> int | None:
 
 
 def _create_plugins(config_fd: int, state_fd: int, owner: Owner) -> None:
-    """Make ``plugins`` elsewhere and move it there, so that it never exists with another owner than the agent, not even after a power failure."""
-    temporary = "plugins.new"
-    safe_files.remove_tree(state_fd, temporary)
-    plugins_fd = safe_files.make_subdirectory(state_fd, temporary)
+    """Make ``plugins`` elsewhere and move it there, so that it never exists with another owner than the agent, not even after a power failure.
+
+    Nobody holds the lock yet, so several first runs may be here at once, and take one another's directory for theirs: whose is moved does not matter, what
+    is removed is removed only if it is empty, and who finds nothing of its own any more tries again.
+    """
+    for _attempt in range(_ATTEMPTS):
+        if safe_files.exists(config_fd, PLUGINS):
+            return
+        with contextlib.suppress(FileNotFoundError):
+            _move_new_plugins(config_fd, state_fd, owner)
+
+
+def _move_new_plugins(config_fd: int, state_fd: int, owner: Owner) -> None:
+    plugins_fd = safe_files.make_subdirectory(state_fd, _NEW_PLUGINS)
     try:
         os.fchown(plugins_fd, owner[0], owner[1])
         os.fchmod(plugins_fd, 0o755)
@@ -191,6 +204,7 @@ def _create_plugins(config_fd: int, state_fd: int, owner: Owner) -> None:
     finally:
         os.close(plugins_fd)
     try:
-        safe_files.rename_to_absent(state_fd, temporary, config_fd, PLUGINS)
+        safe_files.rename_to_absent(state_fd, _NEW_PLUGINS, config_fd, PLUGINS)
     except FileExistsError:
-        safe_files.remove_tree(state_fd, temporary)
+        with contextlib.suppress(OSError):
+            os.rmdir(_NEW_PLUGINS, dir_fd=state_fd)

@@ -15,15 +15,12 @@ import tempfile
 import typing as t
 
 from ..module_utils.errors import InvalidInputError
+from . import run_directories
 
 CONTROL_PREFIX = "eic-"
 """What the names of our sockets begin with, and of the files beside them."""
 
-_KEY_DIRECTORY = "eic-key"
 _KEY_NAME = "id_ed25519"
-# core names the private directory of a run by the process id and eight random characters
-_RUN_DIRECTORY = re.compile(r"ansible-local-([0-9]+)[a-z0-9_]{8}")
-_OWNER = "owner"
 # the socket's path must fit into sockaddr_un (104 bytes where it is shortest), with the 17 characters that ssh appends while it binds
 _LONGEST_CONTROL_PATH = 104 - 1 - 17
 
@@ -38,7 +35,7 @@ class KeyFileError(Exception):
 
 def private_key_path(directory: str) -> str:
     """Where :func:`ensure_key` puts the private key below the run's private directory."""
-    return os.path.join(directory, _KEY_DIRECTORY, _KEY_NAME)
+    return os.path.join(directory, run_directories.KEY, _KEY_NAME)
 
 
 def ensure_key(directory: str) -> str:
@@ -48,18 +45,18 @@ def ensure_key(directory: str) -> str:
     """
     private = private_key_path(directory)
     if not os.path.exists(private):
-        temporary = tempfile.mkdtemp(prefix=f"{_KEY_DIRECTORY}-", dir=directory)
+        temporary = tempfile.mkdtemp(prefix=f"{run_directories.KEY}-", dir=directory)
         try:
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", os.path.join(temporary, _KEY_NAME)]
             subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)  # noqa: S603 - a list of arguments, no shell
-            with open(os.path.join(temporary, _OWNER), "w", encoding="ascii") as file:
-                file.write(_started_at(_run_process(directory)))
+            with open(os.path.join(temporary, run_directories.OWNER), "w", encoding="ascii") as file:
+                file.write(run_directories.started_at(run_directories.process_of(directory)))
             os.rename(temporary, os.path.dirname(private))
         except (OSError, subprocess.SubprocessError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if not os.path.exists(private):
                 raise KeygenError from error
-        sweep(os.path.dirname(os.path.abspath(directory)))
+        run_directories.sweep(os.path.dirname(os.path.abspath(directory)))
     with open(f"{private}.pub", encoding="ascii") as file:
         return file.read().strip()
 
@@ -84,61 +81,6 @@ def public_key_of(path: str) -> str:
         return " ".join(done.stdout.decode("ascii").split()[:2])
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
         raise KeyFileError(f"{path} is no private key without a passphrase, and {path}.pub is missing") from error
-
-
-def sweep(parent: str) -> None:
-    """Remove keys and tickets that killed runs have left in their private directories below ``parent``; what lives, or isn't ours, is left alone."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir(parent):
-            directory = os.path.join(parent, name)
-            if _RUN_DIRECTORY.fullmatch(name) and not os.path.islink(directory) and os.stat(directory).st_uid == os.geteuid() and _is_over(directory):
-                _remove_ours(directory)
-
-
-def _remove_ours(directory: str) -> None:
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            path = os.path.join(directory, name)
-            if name.startswith(f"{_KEY_DIRECTORY}"):
-                shutil.rmtree(path, ignore_errors=True)
-            elif name.startswith("eic-"):
-                os.unlink(path)
-        # what else core has left keeps it
-        os.rmdir(directory)
-
-
-def _is_over(directory: str) -> bool:
-    """Whether the run of this private directory has ended: its process is gone, or the process id is another one's by now."""
-    process = _run_process(directory)
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    try:
-        with open(os.path.join(directory, _KEY_DIRECTORY, _OWNER), encoding="ascii") as file:
-            recorded = file.read()
-    except OSError:
-        return False
-    return recorded != _started_at(process)
-
-
-def _run_process(directory: str) -> int:
-    """The process id of the run whose private directory this is; 0 (which is always alive) when its name does not say."""
-    match = _RUN_DIRECTORY.fullmatch(os.path.basename(os.path.abspath(directory)))
-    return int(match[1]) if match else 0
-
-
-def _started_at(process: int) -> str:
-    """When a process started, in the kernel's ticks; empty when it has ended (but nobody has taken note), and where there is no /proc to ask."""
-    try:
-        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
-            # behind the name, which may contain anything, "starttime" is the 20th field
-            fields = file.read().rpartition(")")[2].split()
-            return "" if fields[0] == "Z" else fields[19]
-    except (OSError, IndexError):
-        return ""
 
 
 def default_control_directory(home: str) -> str:

@@ -4,6 +4,7 @@
 """What one run of ``molecule_plugin`` wants of one workspace, and what is to be done about it. No input or output here."""
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Collection, Mapping, Sequence
 
@@ -15,7 +16,7 @@ from ..module_utils.plugin_tree import Drift, Entries, compare
 from ..module_utils.request_fields import VERSION
 from .manifest import validate_pins
 from .prepared_plugin import PreparedPlugin
-from .workspace_answer import Observed, Previous
+from .workspace_answer import Application, Applied, Observed, Previous
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,21 @@ def _plan_rolled_back(name: str, observed: Observed, target: Target) -> tuple[st
         return "none", []
     drift = compare(previous.entries or {}, observed.entries, observed.wrong_owner, target.owner) if observed.entries is not None else []
     return "rolled_back", drift or [_whole("modified", previous.digest, str(observed.digest))]
+
+
+def with_sent(
+    plans: Sequence[PluginPlan], application: Application | None, sent: Mapping[str, PluginPlan]
+) -> tuple[list[PluginPlan], Application | None]:
+    """Return ``plans`` and ``application`` with what this task had ``sent`` before and got no answer to: what is as it was to become was changed by it."""
+    by_name = {plan.name: plan for plan in plans}
+    applied = dict(application.plugins) if application is not None else {}
+    for name, plan in sent.items():
+        now = by_name.get(name)
+        done = applied.get(name)
+        if done.digest == plan.digest and not done.changed if done is not None else now is None or (now.action == "none" and now.digest == plan.digest):
+            by_name[name] = plan
+            applied[name] = Applied(True, plan.digest, plan.observed.placements)
+    return list(by_name.values()), dataclasses.replace(application, plugins=applied) if application is not None else None
 
 
 def _placement_drift(kept: Mapping[str, str]) -> Drift:

@@ -18,6 +18,7 @@ from typing import Callable, Iterator, Mapping
 from ansible import constants as C
 
 from ..module_utils.errors import WorkspaceError
+from . import run_directories
 
 _FAILURE_SUFFIX = ".failed"
 _LOCK_SUFFIX = ".lock"
@@ -36,7 +37,7 @@ class RunCache:
     @classmethod
     def of_run(cls) -> RunCache:
         """Return the one that this run's workers share."""
-        return cls(Path(C.DEFAULT_LOCAL_TMP) / "molecule_ai_workspace")
+        return cls(Path(C.DEFAULT_LOCAL_TMP) / run_directories.CACHE)
 
     def once(self, key: str, make: Callable[[Path], None]) -> Path:
         """Return the directory for ``key``; the first caller of the run makes it, the others wait for it.
@@ -47,7 +48,9 @@ class RunCache:
         A :class:`WorkspaceError` of ``make`` is also raised in the callers that were waiting meanwhile: when a git server does not
         answer, five workers wait for one time limit and not for five. A caller that comes later tries again.
         """
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._root.is_dir():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            run_directories.sweep(str(self._root.parent.parent))
         final = self._root / key
         if final.is_dir():
             return final

@@ -21,6 +21,10 @@ _NO_RIGHTS = re.compile(
 _STOPPED_CONTAINER = re.compile(r'The container "([^"]*)" has been paused .*409.*is (?:not running|restarting)', re.DOTALL)
 
 
+class AnswerLost(WorkspaceError):
+    """What was asked of the workspace ended without an answer, so how far it came is unknown."""
+
+
 def plain(value: object) -> Any:
     """Return ``value`` with built-in types only: what comes from Ansible carries tags and lazy templates in subclasses of them."""
     if value is None or isinstance(value, bool):
@@ -74,6 +78,16 @@ def unreachable(error: AnsibleConnectionFailure) -> AnsibleConnectionFailure:
     )
 
 
+def is_interruption(error: Exception) -> bool:
+    """Tell whether ``error`` says that the workspace was restarted, or the connection lost, while it was at work or about to begin.
+
+    A connection plugin says so by an attribute ``outcome_unknown`` of its error.
+    """
+    if isinstance(error, AnsibleConnectionFailure):
+        return bool(getattr(error, "outcome_unknown", False)) or _STOPPED_CONTAINER.search(str(error)) is not None
+    return isinstance(error, AnswerLost)
+
+
 def without_rights(said: str, login: str) -> WorkspaceError | None:
     """Return the sentence about a login (``user on host``) that may not become root, if that is what ``said`` says; None for anything else."""
     found = _NO_RIGHTS.search(said)
@@ -88,12 +102,13 @@ def without_rights(said: str, login: str) -> WorkspaceError | None:
 def result_of(returned: Mapping[str, Any], login: str) -> dict[str, Any]:
     """Return the ``result`` of a module's execution on the workspace, as ``login`` (``user on host``).
 
-    Raises ``AnsibleConnectionFailure`` (the host is unreachable) and :class:`WorkspaceError`: the module's own sentence, or why it could not even run.
+    Raises ``AnsibleConnectionFailure`` (the host is unreachable) and :class:`WorkspaceError`: the module's own sentence, why it could not even run, or, as
+    :class:`AnswerLost`, that something ended it.
     """
     if returned.get("unreachable"):
         raise AnsibleConnectionFailure(str(returned.get("msg") or "the workspace is unreachable"))
     if returned.get("failed"):
-        raise without_rights(_first_line(returned), login) or WorkspaceError(_failure(returned))
+        raise without_rights(_first_line(returned), login) or _failure(returned)
     result = plain(returned.get("result"))
     if not isinstance(result, dict):
         raise WorkspaceError("the workspace gave an answer that cannot be trusted (it has no result): check what answers under this host's connection")
@@ -110,17 +125,19 @@ def _first_line(returned: Mapping[str, Any]) -> str:
     return next(iter(_printed(returned)), "")
 
 
-def _failure(returned: Mapping[str, Any]) -> str:
-    """Return one sentence for a module that failed, that could not even run, or that something ended."""
+def _failure(returned: Mapping[str, Any]) -> WorkspaceError:
+    """Return the error of a module that failed, that could not even run, or that something ended."""
     if "module_stderr" not in returned and "module_stdout" not in returned:
-        return str(returned.get("msg") or "the workspace gave no reason for its failure: run again with -vvv")
+        return WorkspaceError(str(returned.get("msg") or "the workspace gave no reason for its failure: run again with -vvv"))
     lines = _printed(returned)
     if not lines:
         # A restart of the container, by whomever, ends everything that runs in it.
-        return "the module ended on the workspace without an answer, as when the workspace is restarted or stopped meanwhile: look at it and run again"
+        return AnswerLost(
+            "the module ended on the workspace without an answer, as when the workspace is restarted or stopped meanwhile: look at it and run again"
+        )
     # A shell says first what is wrong, a traceback last.
     reason = lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
-    return (
+    return WorkspaceError(
         f"the workspace could not run the module with its Python ({reason[:_MAX_REASON]}): it needs Python 3.8 or newer in one of root's directories of "
         "programs, or ansible_python_interpreter with its full path"
     )

@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 import zlib
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping, TypeVar
 
 from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -23,6 +24,8 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.carried_program import MARK
 from . import task_data
 from .run_cache import RunCache
+
+_T = TypeVar("_T")
 
 # A shipment up to this size travels with its request: it lies in memory on both sides, and a larger one is not worth that.
 MAX_ATTACHED_BYTES = 16 * 1024 * 1024
@@ -45,6 +48,26 @@ _FIRST_PRESENT = (
     'for python in "$@"; do command -v "$python" > /dev/null 2>&1 && exec "$python" {flags} "$0"; done; '
     'echo "there is no Python: tried $*" >&2; exit 127'
 )
+
+
+# Seconds. A container that is being restarted takes new commands until its main process ends, and none until it runs again: a restart may strike twice.
+PAUSES = (1, 4, 10)
+
+
+def repeated(do: Callable[[], _T], start_over: Callable[[], None] = lambda: None) -> _T:
+    """Return what ``do`` returns; where its answer was lost, do it again after a pause and ``start_over``, some times.
+
+    Only for what may be done twice. Raises what ``do`` raises.
+    """
+    for pause in PAUSES:
+        try:
+            return do()
+        except (AnsibleConnectionFailure, task_data.AnswerLost) as error:
+            if not task_data.is_interruption(error):
+                raise
+        time.sleep(pause)
+        start_over()
+    return do()
 
 
 class WorkspaceCall:

@@ -26,6 +26,7 @@ from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugi
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.carried_program import MARK
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.request_answer import answer_to
 from ansible_collections.molecule_ai.workspace.plugins.modules.molecule_plugin import RETURN
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import workspace_call
 
 OWNER = {"owner": 0, "group": 0}
 
@@ -130,6 +131,7 @@ class Workspace:
 def fixture_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Workspace:
     (tmp_path / "local_tmp").mkdir()
     monkeypatch.setattr(C, "DEFAULT_LOCAL_TMP", str(tmp_path / "local_tmp"))
+    monkeypatch.setattr(workspace_call, "PAUSES", (0, 0, 0))
     plugin(tmp_path / "ecc", **{"rules/a.md": "# a\n", "hooks/h": "#!/bin/sh\n"})
     (tmp_path / "ecc/hooks/h").chmod(0o755)
     return Workspace(tmp_path, request.param)
@@ -599,6 +601,101 @@ def test_a_workspace_that_fails_or_lies(workspace: Workspace, returned: dict[str
     with pytest.raises(error, match=message) as caught:
         workspace.run(name="ecc", source="./ecc")
     assert "\n" not in str(caught.value)
+
+
+class LosesAnswers:
+    """Answers as the workspace does, but for those that are listed: ``before`` and ``after`` it has done what was asked of it, nothing comes back."""
+
+    def __init__(self, workspace: Workspace, **lost: list[str]) -> None:
+        self._workspace = workspace
+        self._lost = {when: list(operations) for when, operations in lost.items()}
+
+    def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
+        nothing = {"failed": True, "msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": ""}
+        for when, operations in self._lost.items():
+            if operations and operations[0] == request["operation"]:
+                del operations[0]
+                if when == "after":
+                    self._workspace.handle(request)
+                return nothing
+        return self._workspace.handle(request)
+
+
+@pytest.mark.parametrize("lost", [{"before": ["inspect"]}, {"before": ["inspect", "apply", "inspect"]}, {"after": ["inspect", "apply"]}, {"after": ["apply"]}])
+def test_a_task_whose_answer_was_lost_begins_anew_and_says_what_it_changed(workspace: Workspace, lost: dict[str, list[str]]) -> None:
+    workspace.answer = LosesAnswers(workspace, **lost)
+    result = workspace.run(name="ecc", source="./ecc")
+    assert (result["changed"], result["restart_required"]) == (True, True)
+    (done,) = result["plugins"]
+    assert (done["action"], done["previous_digest"]) == ("installed", None)
+    assert (workspace.plugins / "ecc/rules/a.md").read_text(encoding="utf-8") == "# a\n"
+    assert [warning for warning in result["warnings"] if "begun anew" in warning]
+    workspace.answer = None
+    again = workspace.run(name="ecc", source="./ecc")
+    assert again["changed"] is False and "warnings" not in again
+
+
+def test_an_upgrade_a_removal_and_a_rollback_are_reported_when_their_answer_was_lost(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    plugin(workspace.directory / "new/ecc", **{"rules/b.md": "# b\n"})
+    plugin(workspace.directory / "other")
+    workspace.run(name="other", source="./other")
+    changes: list[tuple[dict[str, Any], list[str]]] = [
+        ({"plugins": [{"name": "ecc", "source": "new/ecc"}], "exclusive": True}, ["upgraded", "removed"]),
+        ({"name": "ecc", "state": "rolled_back"}, ["rolled_back"]),
+        ({"name": "ecc", "state": "absent"}, ["removed"]),
+    ]
+    for options, actions in changes:
+        workspace.answer = LosesAnswers(workspace, after=["apply"])
+        result = workspace.run(**options)
+        assert result["changed"] and [done["action"] for done in result["plugins"]] == actions, options
+        workspace.answer = None
+        assert not workspace.run(**options)["changed"]
+
+
+def test_what_another_run_has_made_meanwhile_is_not_overwritten_by_a_task_that_begins_anew(workspace: Workspace) -> None:
+    """The first request was lost on its way, and another run was faster than the second."""
+    plugin(workspace.directory / "theirs/ecc", **{"rules/b.md": "# b\n"})
+    loses = LosesAnswers(workspace, before=["apply"])
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if request["operation"] == "apply" and not loses._lost["before"]:
+            return {"failed": True, "msg": "was changed by somebody else since it was inspected: nothing was overwritten, run again"}
+        return loses(request)
+
+    workspace.answer = answer
+    with pytest.raises(AnsibleActionFail, match="changed by somebody else"):
+        workspace.run(name="ecc", source="./ecc")
+
+
+def test_a_container_that_is_being_restarted_is_waited_for_and_one_that_stays_down_is_unreachable(workspace: Workspace) -> None:
+    asked = []
+
+    def stopped(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["operation"])
+        raise AnsibleConnectionFailure('The container "ws-1" has been paused (409 Client Error: Conflict ("container abc is not running"))')
+
+    workspace.answer = stopped
+    with pytest.raises(AnsibleConnectionFailure, match="container ws-1 stopped while it was being worked in"):
+        workspace.run(name="ecc", source="./ecc")
+    assert asked == ["inspect"] * 4
+    workspace.answer = lambda request: stopped(request) if len(asked) < 6 else workspace.handle(request)
+    assert workspace.run(name="ecc", source="./ecc")["changed"]
+
+
+def test_a_lost_connection_is_a_reason_to_ask_again_only_where_something_had_begun(workspace: Workspace) -> None:
+    asked = []
+
+    def lost(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["operation"])
+        error = AnsibleConnectionFailure("the connection was lost while a command was running")
+        error.outcome_unknown = len(asked) == 1
+        raise error
+
+    workspace.answer = lost
+    with pytest.raises(AnsibleConnectionFailure, match="was lost"):
+        workspace.run(name="ecc", source="./ecc")
+    assert asked == ["inspect"] * 2
 
 
 def test_a_change_that_did_not_arrive_is_an_error(workspace: Workspace) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import plat
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.request_module import REQUEST_ARGUMENT_SPEC
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.restart_options import ARGUMENT_SPEC
 from ansible_collections.molecule_ai.workspace.plugins.modules import workspace_restart as module
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import docker_engine
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import docker_engine, workspace_call
 
 FACT = {
     "tier": "eic",
@@ -133,3 +133,28 @@ def test_documentation_names_every_option_and_every_result() -> None:
         assert documented[name].get("default") == specification.get("default")
     returned = run(Execution({"result": dict(DONE)}), {"workspace_backend": FACT})
     assert set(yaml.safe_load(module.RETURN)) == set(returned) - {"changed"}
+
+
+NOTHING = {"failed": True, "msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": ""}
+
+
+def test_receipts_are_asked_for_again_when_the_answer_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace_call, "PAUSES", (0, 0, 0))
+    answers = [NOTHING, {"result": {"restart_pending": {"ecc": "1" * 32}, "problems": []}}, NOTHING, {"result": {"cleared": ["ecc"], "restart_pending": []}}]
+    execution = Execution(NOTHING)
+
+    def answer(module_name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        execution(module_name, module_args, task_vars)
+        return answers.pop(0)
+
+    result = run(t.cast(Execution, answer), {"workspace_backend": FACT}, method="none", confirm={"ecc": "1" * 32})
+    assert result["cleared"] == ["ecc"] and answers == []
+    assert [request["operation"] for request in execution.requests] == ["pending_restarts"] * 2 + ["confirm_restart"] * 2
+
+
+def test_a_restart_whose_answer_was_lost_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace_call, "PAUSES", (0, 0, 0))
+    execution = Execution(NOTHING)
+    with pytest.raises(AnsibleActionFail, match="ended on the workspace without an answer"):
+        run(execution, {"workspace_backend": FACT})
+    assert len(execution.requests) == 1

@@ -63,6 +63,7 @@ def wait(states: list[dict[str, Any]], settle: float = 2, timeout: float = 10) -
         pytest.param([state(Restarting=True, ExitCode=1), state("later")], 2, 2.5, id="its policy brought it up"),
         pytest.param([state(), state(), state("later")], 2, 3.0, id="another start begins the settling anew"),
         pytest.param([state(Paused=True), state()], 2, 2.5, id="paused is not up"),
+        pytest.param([state(), *[state(running=False)] * 9, state("later")], 2, 7.0, id="somebody else restarts it, too"),
         pytest.param([state(BEFORE, running=False), state()], 2, 2.5, id="it was not running before"),
     ],
 )

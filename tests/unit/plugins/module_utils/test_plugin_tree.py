@@ -7,13 +7,14 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import shutil
 import struct
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_tree
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.printable import printable
-from plugin_samples import V1, digest_of, write_tree
+from plugin_samples import V1, V2, digest_of, write_tree
 
 
 def scan(path, **options):
@@ -238,5 +239,50 @@ def test_observe_describes_what_is_no_directory(tmp_path, make, kind):
         assert found.entries[""]["type"] == kind
         assert plugin_tree.tree_digest(found.entries) != digest_of({})
         assert plugin_tree.observe(descriptor, "nothing") is None
+    finally:
+        os.close(descriptor)
+
+
+class Replacements:
+    """Asked about each path while a tree is being read, as ``ignore``: the first ``times`` times it puts ``files`` in the tree's place, and throws what
+    was there away, as two changes do that follow one another."""
+
+    def __init__(self, directory: pathlib.Path, files, times: int) -> None:
+        self._directory, self._files, self.left = directory, files, times
+
+    def __call__(self, path: str, kind: str) -> bool:
+        if self.left:
+            self.left -= 1
+            os.rename(self._directory / "ecc", self._directory / "old")
+            write_tree(self._directory / "ecc", self._files)
+            shutil.rmtree(self._directory / "old")
+        return False
+
+
+def test_a_tree_that_is_replaced_while_it_is_read_is_read_again(tmp_path):
+    """Otherwise what is left of the old one would be described, which was never there."""
+    write_tree(tmp_path / "ecc", V1)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        found = plugin_tree.observe(descriptor, "ecc", ignore=Replacements(tmp_path, V2, 3))
+        assert plugin_tree.tree_digest(found.entries) == digest_of(V2)
+        with pytest.raises(WorkspaceError, match="the plugin tree is replaced again and again"):
+            plugin_tree.observe(descriptor, "ecc", ignore=Replacements(tmp_path, V1, 1000))
+    finally:
+        os.close(descriptor)
+
+
+def test_a_tree_that_is_removed_while_it_is_read_is_not_there(tmp_path):
+    write_tree(tmp_path / "ecc", V1)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+
+    def remove(path: str, kind: str) -> bool:
+        if (tmp_path / "ecc").exists():
+            os.rename(tmp_path / "ecc", tmp_path / "old")
+            shutil.rmtree(tmp_path / "old")
+        return False
+
+    try:
+        assert plugin_tree.observe(descriptor, "ecc", ignore=remove) is None
     finally:
         os.close(descriptor)

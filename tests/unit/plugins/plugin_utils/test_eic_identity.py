@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_identity
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_identity, run_directories
 
 
 def test_workers_that_race_get_one_key(tmp_path: pathlib.Path) -> None:
@@ -84,7 +84,7 @@ def test_what_killed_runs_left_is_swept_and_what_lives_stays(tmp_path: pathlib.P
         reused = _run_directory(tmp_path, os.getpid(), "reused__")
         eic_identity.ensure_key(str(reused))
         (reused / "eic-key" / "owner").write_text("1")
-        eic_identity.sweep(str(tmp_path))
+        run_directories.sweep(str(tmp_path))
         assert killed.exists() and not reused.exists(), "a process id that another process has by now is no life sign"
         process.kill()
         process.wait()
@@ -99,7 +99,7 @@ def test_a_link_in_the_place_of_a_private_directory_is_not_followed(tmp_path: pa
     (tmp_path / "elsewhere" / "eic-key").mkdir(parents=True)
     (tmp_path / "tmp").mkdir()
     (tmp_path / "tmp" / "ansible-local-999999999abcdefgh").symlink_to(tmp_path / "elsewhere")
-    eic_identity.sweep(str(tmp_path / "tmp"))
+    run_directories.sweep(str(tmp_path / "tmp"))
     assert (tmp_path / "elsewhere" / "eic-key").exists()
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import multiprocessing
 import stat
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -88,3 +89,14 @@ def test_who_waited_for_a_failure_gets_it_without_trying_again(tmp_path: Path) -
 def test_keys_depend_on_every_field_and_on_no_order() -> None:
     assert cache_key("plugin", {"a": 1, "b": None}) == cache_key("plugin", {"b": None, "a": 1})
     assert cache_key("plugin", {"a": 1}) != cache_key("plugin", {"a": "1"})
+
+
+def test_the_first_use_sweeps_what_killed_runs_have_left(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        killed = tmp_path / f"ansible-local-{process.pid}abcdefgh" / "molecule_ai_workspace"
+        RunCache(killed).once("plugin", lambda directory: (directory / "bundle").touch())
+        RunCache(tmp_path / "ansible-local-mine" / "molecule_ai_workspace").once("plugin", lambda directory: None)
+        assert (killed / "plugin/bundle").exists(), "that run is at work"
+        process.kill()
+    RunCache(tmp_path / "ansible-local-newer" / "molecule_ai_workspace").once("plugin", lambda directory: None)
+    assert not killed.parent.exists() and (tmp_path / "ansible-local-mine").exists()

@@ -9,6 +9,7 @@ import typing as t
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import task_data
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.task_data import (
     backend_fact,
     plain,
@@ -101,3 +102,22 @@ def test_a_container_that_stopped_is_not_called_paused(state: str) -> None:
     assert sentence.startswith("container ws-1 stopped while it was being worked in") and "409" not in sentence
     paused = AnsibleConnectionFailure('The container "ws-1" has been paused (409 Client Error: Conflict ("container 5f0c is paused, unpause first"))')
     assert unreachable(paused) is paused
+
+
+class _Lost(AnsibleConnectionFailure):
+    outcome_unknown = True
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (task_data.AnswerLost("the module ended without an answer"), True),
+        (WorkspaceError("/configs is missing"), False),
+        (_Lost("the connection was lost while a command was running"), True),
+        (AnsibleConnectionFailure("no route to host"), False),
+        (AnsibleConnectionFailure('The container "ws-1" has been paused (409 Client Error: Conflict ("container 1a is restarting, wait"))'), True),
+        (AnsibleConnectionFailure('The container "ws-1" has been paused (409 Client Error: Conflict ("container 1a is paused, unpause it"))'), False),
+    ],
+)
+def test_what_is_worth_asking_again(error: Exception, expected: bool) -> None:
+    assert task_data.is_interruption(error) is expected

@@ -10,13 +10,13 @@ type: aggregate
 short_description: Reports how the plugins of Molecule AI workspaces differ from their desired state
 version_added: 0.1.0
 author:
-  - The molecule_ai.workspace maintainers
+  - The molecule_ai.workspace maintainers (@Molecule-AI)
 description:
   - Shows how far an audit has come, and prints a table of what needs a person at its end.
   - Writes C(drift.json) (see C(docs/audit.md) in the collection), C(drift.xml) (JUnit, one test case for each workspace and plugin) and C(drift.html),
     one page that needs nothing else, into a directory.
   - Reports plays in check mode that run M(molecule_ai.workspace.molecule_plugin) or M(molecule_ai.workspace.workspace_backend_facts), as the playbook
-    P(molecule_ai.workspace.audit#playbook) does. Of other plays nothing is reported.
+    C(molecule_ai.workspace.audit) does. Of other plays nothing is reported.
   - A workspace that could not be looked at, or that the run never came to, is reported as V(unknown), never as fine.
   - Diffs are part of the report only when the run was asked for them (C(--diff)). Results of tasks with C(no_log) are never part of it.
 requirements:
@@ -81,8 +81,7 @@ options:
     ini: [{section: callback_drift, key: table_rows}]
 seealso:
   - module: molecule_ai.workspace.molecule_plugin
-  - plugin: molecule_ai.workspace.plugins
-    plugin_type: role
+  - module: molecule_ai.workspace.workspace_backend_facts
 """
 
 import os

@@ -6,7 +6,7 @@
 ``plugin_utils.workspace_call`` sends it where the connection pipelines. Compared with an ordinary module, nothing is unpacked on the workspace,
 nothing of Ansible is imported there, and no file lies where somebody else on the workspace could change it. The stream is
 
-* this file's own text, which the command line executes with the stream as ``stream``,
+* this file's own text, which the command line executes before it calls :func:`run` with the stream,
 * a line of JSON: ``{"entry": module, "check_mode": bool, "sizes": [bytes, bytes, bytes]}``, then as many bytes of
 * the modules' sources (compressed JSON, ``{name: text}``), the request (JSON), and a file that goes with the request (may be empty).
 
@@ -66,7 +66,3 @@ def run(stream: BinaryIO) -> str:
     answer_to = importlib.import_module(f"{PACKAGE}.request_answer").answer_to
     handle = functools.partial(entry.handle, attached=io.BytesIO(parts[2])) if parts[2] else entry.handle
     return MARK + json.dumps(answer_to(request, header["check_mode"], entry.changes, handle))
-
-
-if __name__ == "__main__":
-    print(run(stream))  # type: ignore[name-defined]  # noqa: F821 - the command line gives it

@@ -244,7 +244,7 @@ options:
       - What to do about what seems to be a secret in a plugin's text files (private keys, AWS access keys, tokens in well-known formats). Every agent that gets
         the plugin could read it.
       - V(warn) warns with file, line and kind, never with the text itself. V(fail) refuses the plugin, also if it cannot be looked through as a whole.
-      - A line that is none is marked by a comment with C(pragma: allowlist secret) in it.
+      - 'A line that is none is marked by a comment with C(pragma: allowlist secret) in it.'
     type: str
     choices: [warn, fail, none]
     default: warn

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 from datetime import datetime
+from xml.etree import ElementTree
 
 from ..module_utils.printable import printable
 from .audit_record import Record

@@ -148,12 +148,13 @@ def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterat
                 os.unlink(path)
 
 
-@contextlib.contextmanager
-def _slot(settings: Settings, target: Target, wait: float) -> t.Iterator[eic_budget.Claim | None]:
+def _slot(settings: Settings, target: Target, wait: float) -> contextlib.AbstractContextManager[eic_budget.Claim | None]:
     """A place in the budget of the target's endpoint; none is needed without a tunnel."""
-    if settings.direct:
-        yield None
-        return
+    return contextlib.nullcontext() if settings.direct else _claimed_slot(settings, target, wait)
+
+
+@contextlib.contextmanager
+def _claimed_slot(settings: Settings, target: Target, wait: float) -> t.Iterator[eic_budget.Claim]:
     eic_use.sweep(settings.state_directory)
     holder = {"control_path": settings.control_path, "use_file": settings.use_file, "instance_id": settings.instance_id}
     directory = _budget_directory(settings, str(target.endpoint_id))

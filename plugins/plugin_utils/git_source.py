@@ -237,7 +237,7 @@ class _Repository:
         with requests.open("rb") as wanted, subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
             command, stdin=wanted, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(), start_new_session=True
         ) as process:
-            stdout = cast("IO[bytes]", process.stdout)
+            stdout = cast(IO[bytes], process.stdout)
             for file in files:
                 header = stdout.readline().split()
                 destination = root / file.path

@@ -43,6 +43,7 @@ LOADER = (
     "if sys.version_info < (3, 8): sys.exit('Python %s.%s is too old' % sys.version_info[:2])\n"
     "stream = sys.stdin.buffer\n"
     "exec(compile(stream.read(int(stream.readline())), 'carried_program.py', 'exec'))\n"
+    "print(run(stream))\n"
 )
 _FIRST_PRESENT = (
     'for python in "$@"; do command -v "$python" > /dev/null 2>&1 && exec "$python" {flags} "$0"; done; '

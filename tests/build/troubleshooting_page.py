@@ -1,8 +1,10 @@
-#!/usr/bin/env python3
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Print the troubleshooting page of the eic connection, made from the table that its errors come from.
 
-``tests/build/troubleshooting_page.py > docs/troubleshooting-eic.md``: the page is committed, since it belongs to the collection's tarball;
-test_troubleshooting_page.py fails when it is not current.
+``.cache/venv/bin/python tests/build/troubleshooting_page.py > docs/troubleshooting-eic.md``: the page is committed, since it
+belongs to the collection's tarball; test_troubleshooting_page.py fails when it is not current.
 """
 from __future__ import annotations
 

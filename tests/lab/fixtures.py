@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Synthetic plugins in the shapes of real ones, written anew each time, always the same bytes.
 
 ``write_plugins`` makes *careful-bash* (hooks with exec bits, a settings fragment, a command, one skill, an adapter), *ecc* (3 rules,

@@ -33,6 +33,8 @@ BASE_RECIPE = 2  # to be raised when _prepare changes
 
 REPOSITORY = "molecule-lab"
 FILES = pathlib.Path(__file__).resolve().parent / "image"
+PROGRAM_START = b"#!/usr/bin/python3 -I\n"
+"""The first line of the image's programs, added on the way: the files here are not meant to be run, and ansible-test knows no such line."""
 # file in image/ -> (path in the image, mode)
 LAYOUT = {
     "molecule-runtime": ("usr/local/lib/molecule-lab/molecule-runtime", 0o755),
@@ -53,7 +55,7 @@ def image_tag() -> str:
     """The tag of the whole image."""
     digest = hashlib.sha256(base_tag().encode())
     for name, (target, mode) in sorted(LAYOUT.items()):
-        digest.update(f"{target} {mode:o} ".encode() + hashlib.sha256((FILES / name).read_bytes()).digest())
+        digest.update(f"{target} {mode:o} ".encode() + hashlib.sha256(_content(name, mode)).digest())
     return digest.hexdigest()[:16]
 
 
@@ -96,12 +98,17 @@ def _has(engine: docker.DockerClient, name: str) -> bool:
     return True
 
 
+def _content(name: str, mode: int) -> bytes:
+    """A file as it lies in the image."""
+    return (PROGRAM_START if mode & 0o111 else b"") + (FILES / name).read_bytes()
+
+
 def _overlay() -> bytes:
     """The lab's files as a tar archive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, (target, mode) in sorted(LAYOUT.items()):
-            content = (FILES / name).read_bytes()
+            content = _content(name, mode)
             member = tarfile.TarInfo(target)
             member.size, member.mode = len(content), mode
             archive.addfile(member, io.BytesIO(content))

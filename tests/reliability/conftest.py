@@ -12,7 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import import_paths  # noqa: F401 - makes the collection importable
+import import_paths
+
+import_paths.add()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,11 @@ from __future__ import annotations
 import pathlib
 import sys
 
-_TESTS = pathlib.Path(__file__).resolve().parents[1]
-for _directory in (_TESTS.parent / ".cache" / "collections", _TESTS / "unit" / "plugins" / "module_utils", _TESTS / "reliability"):
-    if str(_directory) not in sys.path:
-        sys.path.insert(0, str(_directory))
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+
+
+def add() -> None:
+    """Let what follows import them."""
+    for directory in (TESTS.parent / ".cache" / "collections", TESTS / "unit" / "plugins" / "module_utils", TESTS / "reliability"):
+        if str(directory) not in sys.path:
+            sys.path.insert(0, str(directory))

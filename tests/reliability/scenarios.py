@@ -9,7 +9,10 @@ import pathlib
 import shutil
 import typing
 
-import import_paths  # noqa: F401 - before the collection
+import import_paths
+
+import_paths.add()
+
 from adapter_simulation import Adapter
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request
 from plugin_samples import digest_of, shipment

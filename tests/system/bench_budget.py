@@ -27,7 +27,7 @@ def measure(lab: Lab, *, hosts: int, tasks: int, forks: int, strategy: str) -> f
     """The seconds of one play over hosts without any connection; raises AssertionError unless everything was done and nothing refused."""
     with fleet(lab, hosts, quota=QUOTA, budget=BUDGET) as made:
         tally = Tally(lab)
-        run = made.run([raw() for _ in range(tasks)], forks=forks, strategy=strategy, timeout=3600)
+        run = made.run([raw() for _index in range(tasks)], forks=forks, strategy=strategy, timeout=3600)
         seconds = tally.seconds
         print(tally.row(f"{strategy}, {forks} forks"), file=sys.stderr, flush=True)
         run.ok()

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """An audit of a fleet in which everything is the matter at once: what it says, in which form, with which status, and that it touches nothing."""
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ import pathlib
 import re
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest

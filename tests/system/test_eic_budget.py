@@ -38,7 +38,7 @@ def all_ok(run: Run) -> None:
 @pytest.mark.parametrize("strategy", ["linear", "host_pinned"])
 def test_more_hosts_than_tunnels(lab: Lab, hosts: Fleet, strategy: str) -> None:
     others, tally = lab.counters()["tunnels_open"], Tally(lab)
-    run = hosts.run([raw() for _ in range(TASKS)], forks=FORKS, strategy=strategy)
+    run = hosts.run([raw() for _index in range(TASKS)], forks=FORKS, strategy=strategy)
     print(tally.row(f"{HOSTS} hosts, {TASKS} tasks, {strategy}, {FORKS} forks"))
     all_ok(run)
     assert tally["tunnels_refused"] == 0
@@ -51,7 +51,7 @@ def test_more_hosts_than_tunnels(lab: Lab, hosts: Fleet, strategy: str) -> None:
 
 
 def test_two_plays_share_the_budget(lab: Lab, hosts: Fleet) -> None:
-    tally, names, tasks = Tally(lab), list(hosts.hosts), [raw() for _ in range(TASKS)]
+    tally, names, tasks = Tally(lab), list(hosts.hosts), [raw() for _index in range(TASKS)]
     first, second = (("--forks", str(FORKS), "--limit", ",".join(part)) for part in (names[: HOSTS // 2], names[HOSTS // 2:]))
     with hosts.started(tasks, *first) as one, hosts.started(tasks, *second) as other:
         outputs = [each.communicate(timeout=600)[0] for each in (one, other)]
@@ -73,7 +73,7 @@ def test_a_quota_that_others_use_up_is_waited_for(lab: Lab, hosts: Fleet) -> Non
     hosts.variables["ansible_eic_tunnel_budget"] = 18
     lab.settings(tunnel_quota=1 + int(lab.counters()["tunnels_open"]))
     tally = Tally(lab)
-    hosts.run([raw() for _ in range(TASKS)], forks=2, limit="fleet-000,fleet-001", strategy="host_pinned").ok()
+    hosts.run([raw() for _index in range(TASKS)], forks=2, limit="fleet-000,fleet-001", strategy="host_pinned").ok()
     assert tally["tunnels_refused"] > 0
 
 

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The eic connection passes what every connection has to pass, for each way to transfer files, and carries the bytes of another SSH implementation."""
 from __future__ import annotations
 
@@ -117,7 +120,9 @@ def test_paramiko_moves_megabytes_both_ways_through_the_tunnel(controller: Contr
     expected = hashlib.sha256()
     for _block in range(MEBIBYTES):
         expected.update(content)
-    with _Pipe(controller) as (pipe, process, key), paramiko.Transport(pipe) as transport:
+    with contextlib.ExitStack() as held:
+        pipe, process, key = held.enter_context(_Pipe(controller))
+        transport = held.enter_context(paramiko.Transport(pipe))
         transport.connect(username="ubuntu", pkey=key)
         started = time.monotonic()
         upload = transport.open_session()

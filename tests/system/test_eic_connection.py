@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The eic connection on the lab: one tunnel, one login, one key push, and one clear sentence when it fails."""
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def task(module: str, **arguments: Any) -> dict[str, Any]:
 
 def test_ten_tasks_cost_one_tunnel_and_one_key_push(lab: Lab, ansible: Callable[..., Run], play: Callable[..., pathlib.Path], fresh_connections: None) -> None:
     before = lab.counters()
-    ansible(play([task("command", argv=["true"]) for _ in range(10)]), limit=HOST).ok()
+    ansible(play([task("command", argv=["true"]) for _index in range(10)]), limit=HOST).ok()
     after = lab.counters()
     assert after["tunnels"] - before["tunnels"] == 1
     assert after["key_pushes"] - before["key_pushes"] == 1

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Every failure of a connection through EC2 Instance Connect: its class, its hint, AWS's request id, in bounded time, and no command run twice."""
 from __future__ import annotations
 

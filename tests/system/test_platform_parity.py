@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the platform's own tests pin for plugin installs on both backends, each shown here on real workspaces.
 
 One test (or pair) per behaviour, named after it: dispatch to EIC with the right instance, runtime, plugin and the whole tree; an EIC failure

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Make the checkout importable as ``ansible_collections.molecule_ai.workspace`` (the path that ``tests/setup`` prepares)."""
 from __future__ import annotations
 

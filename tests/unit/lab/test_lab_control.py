@@ -45,7 +45,7 @@ def test_a_fault_that_makes_no_sense_is_refused_with_a_reason(lab: RunningLab, w
 def test_a_fault_can_strike_now_and_then() -> None:
     faults = Faults(seed=1)
     faults.add({"name": "deny_push", "probability": 0.25})
-    struck = sum(faults.take("deny_push") is not None for _ in range(1000))
+    struck = sum(faults.take("deny_push") is not None for _index in range(1000))
     assert 200 < struck < 300
 
 

@@ -115,7 +115,7 @@ def test_push_faults_strike_where_and_as_often_as_they_should(lab: RunningLab) -
     good = {"InstanceId": RUNNING, "InstanceOSUser": "ubuntu", "SSHPublicKey": ED25519}
     lab.state.faults.add({"name": "throttle_push", "count": 2, "instance_id": RUNNING})
     lab.state.faults.add({"name": "deny_push", "instance_id": STOPPED})
-    assert [code(push, **good) for _ in range(2)] == ["ThrottlingException"] * 2
+    assert [code(push, **good) for _index in range(2)] == ["ThrottlingException"] * 2
     assert push(**good)["Success"]
     assert code(push, **{**good, "InstanceId": STOPPED}) == "AccessDeniedException"
     lab.state.faults.add({"name": "push_5xx", "count": 1})

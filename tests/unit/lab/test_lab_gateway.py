@@ -218,11 +218,11 @@ def test_frames_take_the_shape_that_is_asked_for(lab: RunningLab) -> None:
     fault(lab, "one_byte_frames")
     with lab.connect() as connection:
         connection.send(b"abc")
-        assert [connection.frame().data for _ in range(3)] == [b"a", b"b", b"c"]
+        assert [connection.frame().data for _index in range(3)] == [b"a", b"b", b"c"]
     fault(lab, "fragment_with_pings", size=4)
     with lab.connect() as connection:
         connection.send(b"0123456789")
-        frames = [connection.frame() for _ in range(3)]
+        frames = [connection.frame() for _index in range(3)]
         assert [(frame.data, frame.fin) for frame in frames] == [(b"0123", False), (b"4567", False), (b"89", True)]
         assert connection.pings == 2
     fault(lab, "text_frame")

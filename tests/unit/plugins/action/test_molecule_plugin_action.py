@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -76,7 +77,7 @@ class Workspace:
         action._low_level_execute_command = self._execute_command
         action._make_tmp_path = lambda: self._make_tmp_path(shell)
         action._remove_tmp_path = lambda path: self._remove_tmp_path(shell, path)
-        action._transfer_file = lambda local, remote: self._transfer_file(local, remote)
+        action._transfer_file = self._transfer_file
         action._fixup_perms2 = lambda paths, execute: None
         known = {"inventory_hostname": "test", "ansible_python_interpreter": sys.executable}
         return action.run(task_vars={**known, **(variables or {})})
@@ -241,7 +242,7 @@ def test_a_rollback_that_died_is_finished_by_the_next_run(workspace: Workspace, 
     workspace.answer = workspace.handle  # in this process, where it can be made to die
     workspace.run(name="ecc", source="./ecc")
     with monkeypatch.context() as patch:
-        patch.setattr(plugin_slot.Slot, "_keep_old", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(plugin_slot.Slot, "_keep_old", mock.Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             workspace.run(name="ecc", state="rolled_back")
     result = workspace.run(name="ecc", state="rolled_back")

@@ -88,7 +88,10 @@ class Controller:
         inventory = self.directory / "inventory.yml"
         inventory.write_text(yaml.safe_dump({"all": {"hosts": self.hosts, "vars": self.variables}}))
         command = [str(pathlib.Path(sys.executable).parent / program), "-i", str(inventory), *arguments]
-        done = subprocess.run(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        done = subprocess.run(
+            command, env=self.environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+        )
         return Play(done.returncode, done.stdout)
 
 

@@ -101,10 +101,10 @@ def digest_of(files: Files) -> str:
     return plugin_tree.tree_digest(entries)
 
 
-def shipment(path: pathlib.Path, *trees: Files, extra: typing.Mapping[str, bytes] = {}) -> str:
+def shipment(path: pathlib.Path, *trees: Files, extra: typing.Mapping[str, bytes] | None = None) -> str:
     """A tar of the bundles of these trees, and of other members."""
     bundles = {digest_of(files)[len("sha256:"):] + ".tar.gz": pack(members(files)) for files in trees}
-    bundles.update(extra)
+    bundles.update(extra or {})
     with tarfile.open(path, mode="w") as tar:
         for name, content in bundles.items():
             member = tarfile.TarInfo(name)

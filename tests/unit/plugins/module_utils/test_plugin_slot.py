@@ -120,7 +120,7 @@ def one_of(before: typing.Mapping[str, typing.Any], wanted: typing.Mapping[str, 
     return {digest_of(tree) if tree else None for tree in (before.get(name), wanted[name])}
 
 
-def prepare(directory: pathlib.Path, before: typing.Mapping[str, typing.Any], earlier: typing.Mapping[str, typing.Any] = {}) -> Workspace:
+def prepare(directory: pathlib.Path, before: typing.Mapping[str, typing.Any], earlier: typing.Mapping[str, typing.Any] | None = None) -> Workspace:
     directory.mkdir()
     workspace = Workspace(directory)
     if earlier:

@@ -106,7 +106,7 @@ def test_remove_tree_takes_links_away_and_not_what_they_name(directory, tmp_path
 def test_remove_tree_copes_with_any_depth(directory, tmp_path):
     (tmp_path / "tree").mkdir()
     current = os.open(tmp_path / "tree", os.O_RDONLY)
-    for _ in range(3000):
+    for _index in range(3000):
         os.mkdir("d", dir_fd=current)
         inner = os.open("d", os.O_RDONLY, dir_fd=current)
         os.close(current)

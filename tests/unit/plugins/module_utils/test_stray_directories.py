@@ -67,8 +67,14 @@ def test_nothing_else_can_be_chosen(workspace: Workspace, name: str) -> None:
 def test_a_death_on_the_way_is_cleared_and_the_restart_stays_owed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tree(workspace.plugins / ".hidden", V1)
     real = safe_files.remove_tree
+
+    def dies_at_the_renamed_one(fd: int, name: str) -> None:
+        if name.startswith(".unnamed"):
+            raise KeyboardInterrupt
+        real(fd, name)
+
     with monkeypatch.context() as patch:
-        patch.setattr(safe_files, "remove_tree", lambda fd, name: (_ for _ in ()).throw(KeyboardInterrupt) if name.startswith(".unnamed") else real(fd, name))
+        patch.setattr(safe_files, "remove_tree", dies_at_the_renamed_one)
         with pytest.raises(KeyboardInterrupt):
             workspace.handle("apply", plugins=[], strays=[".hidden"])
     assert os.listdir(workspace.plugins) == ["ecc"]

@@ -1,3 +1,6 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Synthetic audits: results as Ansible hands them to a callback, in every state, and with names that an attacker would choose."""
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def five_states() -> AuditCollector:
 def hostile() -> AuditCollector:
     """Each hostile text everywhere where an inventory, a workspace or an error could put it."""
     collector = AuditCollector(STARTED, {**RUN, "controller": HOSTILE[0], "job": {"id": HOSTILE[1]}})
-    collector.expect({f"{text}{index}": HOSTILE[index] for index, text in enumerate(HOSTILE)})
+    collector.expect({f"{text}{index}": text for index, text in enumerate(HOSTILE)})
     for index, text in enumerate(HOSTILE):
         host = f"{text}{index}"
         collector.result(host, BACKEND, backend(index, runtime=text, reason=text, workspace_id=text), STARTED)

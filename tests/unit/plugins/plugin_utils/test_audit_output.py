@@ -1,10 +1,13 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What people and machines get to see: table, progress, JUnit, and the page's data."""
 from __future__ import annotations
 
 import io
 import json
 import re
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import audit_samples as samples
 import pytest
@@ -121,7 +124,7 @@ def test_the_page_loads_nothing_and_allows_only_its_own_script() -> None:
     page = as_page(samples.five_states().report(FINISHED), [], "Drift")
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1]
     assert policy.startswith("default-src 'none'; style-src 'sha256-") and "unsafe" not in policy
-    assert not re.search(r"""(?:src|href)=["'](?!#)""", page.split('<script type="application/json"')[0])
+    assert not re.search(r"""(?:src|href)=["'](?!#)""", page.split('<script type="application/json"', maxsplit=1)[0])
     assert " style=" not in page
 
 

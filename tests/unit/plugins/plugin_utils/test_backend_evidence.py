@@ -25,13 +25,13 @@ class Ec2:
     def __init__(self, instances: list[Instance]) -> None:
         self.instances = instances
         self.questions: list[tuple[str, list[str]]] = []
-        self.failure: aws_session.AwsError | None = None
+        self.failures: list[aws_session.AwsError] = []
 
     def ask(self, field: str, values: t.Sequence[str]) -> list[Instance]:
         if values:
             self.questions.append((field, list(values)))
-        if self.failure:
-            raise self.failure
+        for failure in self.failures:
+            raise failure
         return [instance for instance in self.instances if getattr(instance, field) in values]
 
 
@@ -103,7 +103,7 @@ def test_engine_answers_with_an_error(engine: FakeEngine, ec2: Ec2, status: int)
 
 def test_ec2_down(engine: FakeEngine, ec2: Ec2) -> None:
     """Containers keep their tier; the rest is unknown with the reason."""
-    ec2.failure = aws_session.AwsError("cannot look up EC2 instances in us-east-2: AWS answers AuthFailure")
+    ec2.failures.append(aws_session.AwsError("cannot look up EC2 instances in us-east-2: AWS answers AuthFailure"))
     answers = find([backend.Workspace("local-1"), backend.Workspace("cloud-1")], engine.url)
     assert [(answer.tier, answer.lookup) for answer in answers] == [("docker", "found"), ("none", "failed")]
     assert "AuthFailure" in answers[1].reason

@@ -60,7 +60,7 @@ class Workspace:
         self.calls.append(f"restart {name} within {stop_timeout}")
         self.state = self.after
 
-    def ensure_restartable(self, _platform: t.Any, _workspace_id: str) -> None:
+    def ensure_restartable(self, _workspace_id: str) -> None:
         self.calls.append("ask platform")
         if self.skipped:
             raise WorkspaceError(self.skipped)
@@ -75,7 +75,7 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(docker_engine, "connect", lambda _options: object())
     monkeypatch.setattr(docker_engine, "inspect_container", made.inspect)
     monkeypatch.setattr(docker_engine, "restart_container", made.restart)
-    monkeypatch.setattr(platform_api.Platform, "ensure_restartable", lambda platform, workspace_id: made.ensure_restartable(platform, workspace_id))
+    monkeypatch.setattr(platform_api.Platform, "ensure_restartable", lambda _platform, workspace_id: made.ensure_restartable(workspace_id))
     monkeypatch.setattr(platform_api.Platform, "restart", lambda _platform, workspace_id: made.calls.append(f"platform restarts {workspace_id}"))
     monkeypatch.setattr(platform_api.Platform, "wait_until_online", lambda _platform, _id, timeout: made.calls.append(f"online within {timeout}") or 3.0)
     return made

@@ -34,11 +34,7 @@ def find_backends(
 def _ask_engine(evidence: backend.Evidence, options: docker_engine.EngineOptions) -> backend.Evidence:
     """Add the engine's containers, or why there is no listing."""
     try:
-        client = docker_engine.connect(options)
-        try:
-            listing = docker_engine.list_containers(client, options)
-        finally:
-            client.close()
+        listing = docker_engine.all_containers(options)
     except docker_engine.EngineError as error:
         return dataclasses.replace(evidence, engine_failure=str(error))
     return dataclasses.replace(evidence, containers=states_by_name(listing))

@@ -110,6 +110,15 @@ def list_containers(client: APIClient, options: EngineOptions) -> list[dict[str,
         return listing
 
 
+def all_containers(options: EngineOptions) -> list[dict[str, t.Any]]:
+    """:func:`list_containers` over a connection of its own; raises :class:`EngineError`, also if the engine cannot be reached."""
+    client = connect(options)
+    try:
+        return list_containers(client, options)
+    finally:
+        client.close()
+
+
 def inspect_container(client: APIClient, options: EngineOptions, name: str) -> dict[str, t.Any]:
     """The engine's ``inspect`` JSON of one container; raises :class:`ContainerNotFoundError` or :class:`EngineError`."""
     with engine_errors(options, f"inspect container {name}", name):

@@ -19,11 +19,7 @@ def ask(parameters: t.Mapping[str, t.Any]) -> Answer:
     """
     options = docker_engine.EngineOptions.from_parameters(parameters)
     try:
-        client = docker_engine.connect(options)
-        try:
-            listing = docker_engine.list_containers(client, options)
-        finally:
-            client.close()
+        listing = docker_engine.all_containers(options)
     except docker_engine.EngineError as error:
         return Answer(failure=str(error))
     return Answer(containers=backend_evidence.states_by_name(container for container in listing if _is_candidate(container)))

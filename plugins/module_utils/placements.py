@@ -94,7 +94,7 @@ def find_and_remove(
     except OSError as error:
         raise WorkspaceError(
             f"what the runtime placed of plugin {plugin_name} could not be removed completely ({error.strerror}): "
-            "check the disk of the workspace and run again"
+            "mend that and run again, the next run finishes it"
         ) from error
     return report.as_data()
 

@@ -196,12 +196,17 @@ def _answers() -> list[bytes]:
     entries = {"": plugin_tree.entry("directory", 0o755), "a": plugin_tree.entry("file", 0o644, 1, "0" * 64), "l": plugin_tree.entry("link", 0o777, target="x")}
     plugin = {
         "exists": True, "digest": "sha256:" + "0" * 64, "wrong_owner": ["a"], "entries": entries, "receipt": {"digest": None}, "receipt_problem": None,
-        "placements": placements,
+        "placements": placements, "has_remains": False,
+        "previous": {"digest": "sha256:1", "entries": entries, "source": None, "plugin_version": None, "rolled_back": False, "problem": None},
     }
     inspection = {"plugins": {"ecc": plugin, "other": plugin}, "unmanaged": ["other", "../x"], "restart_pending": ["ecc"], "interrupted": []}
     applied = {"changed": True, "previous_digest": None, "digest": None, "removed_placements": ["a"], "kept": []}
     application = {"plugins": {"ecc": applied}, "restart_pending": [], "recovered": ["x"], "recovered_placements": {"ecc": placements}}
+    # What is not understood as it is would only show how the first check refuses it.
+    workspace_answer.parse_inspection(inspection, ["ecc"])
+    workspace_answer.parse_application(application, ["ecc"])
     texts = {"files": [{"plugin": "ecc", "path": "a", "text": "b"}], "size": 1}
+    workspace_answer.parse_texts(texts)
     return [json.dumps(said).encode() for said in (inspection, application, texts, [], None, {"plugins": {"ecc": 1}})]
 
 

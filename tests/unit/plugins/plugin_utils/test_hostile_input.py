@@ -165,7 +165,11 @@ def test_a_plugin_yaml_is_read_or_refused(content: bytes) -> None:
 
 PLUGIN = {
     "exists": True, "digest": "sha256:" + "0" * 64, "wrong_owner": [], "receipt": None, "receipt_problem": None, "placements": None,
-    "entries": {"": plugin_tree.entry("directory", 0o755), "a": plugin_tree.entry("file", 0o644, 1, "0" * 64)},
+    "entries": {"": plugin_tree.entry("directory", 0o755), "a": plugin_tree.entry("file", 0o644, 1, "0" * 64)}, "has_remains": False,
+    "previous": {
+        "digest": "sha256:" + "0" * 64, "entries": {"": plugin_tree.entry("directory", 0o755)}, "source": None, "plugin_version": None, "rolled_back": False,
+        "problem": None,
+    },
 }
 INSPECTION = {"plugins": {"ecc": PLUGIN}, "unmanaged": [], "restart_pending": [], "interrupted": []}
 APPLICATION = {
@@ -176,6 +180,11 @@ JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20), st.sampled_from(["../x", "sha256:0", "link"])),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=10), inner, max_size=4)), max_leaves=8,
 )
+
+
+def test_the_answers_that_are_made_lies_of_are_true() -> None:
+    assert workspace_answer.parse_inspection(INSPECTION, ["ecc"]).plugins["ecc"].previous is not None
+    assert workspace_answer.parse_application(APPLICATION, ["ecc"]).plugins["ecc"].changed
 
 
 @st.composite

@@ -1,0 +1,79 @@
+# Copyright (c) The molecule_ai.workspace maintainers
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several runs at once that want different versions of one plugin on one workspace: they take turns, or are told that somebody else was faster.
+
+On the docker tier it is at its hardest, because the restart that one run makes ends what the others are doing in the container. ``CONCURRENT_RUNS=16``
+is the long form.
+"""
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import threading
+from collections.abc import Callable
+
+from ansible_run import Run
+from expected import expected_items
+from lab.api import Lab
+from lab.fixtures import manifest, write_tree
+
+INSTALL = "molecule_ai.workspace.install"
+RUNS = int(os.environ.get("CONCURRENT_RUNS", "6"))
+_TOLD = re.compile(r"was changed by somebody else since it was inspected|another run is changing the plugins in /configs \(process \d+")
+
+
+def test_concurrent_runs_take_turns_and_audits_see_whole_versions(lab: Lab, ansible: Callable[..., Run], workspace: str, tmp_path: pathlib.Path) -> None:
+    sources = [tmp_path / str(number) / "shared" for number in range(RUNS)]
+    for number, source in enumerate(sources):
+        files = {f"skills/skill-{number}-{part}/SKILL.md": f"# {number} {part}\n" * 100 for part in range(20)}
+        write_tree(source, {"plugin.yaml": manifest("shared", f"{number}.0.0", "Wanted in many versions at once"), **files})
+    starts = len(lab.starts(workspace))
+
+    def want(number: int, check: bool = False) -> Run:
+        variables = {"workspace_plugins": [{"name": "shared", "source": str(sources[number])}], "restart_wait_timeout": 300}
+        return ansible(INSTALL, limit=workspace, check=check, variables=variables)
+
+    over, audits = threading.Event(), []
+
+    def audit() -> None:
+        while not over.is_set():
+            audits.append(want(0, check=True))
+
+    with concurrent.futures.ThreadPoolExecutor(RUNS + 1) as pool:
+        auditing = pool.submit(audit)
+        try:
+            runs = list(pool.map(want, range(RUNS)))
+        finally:
+            over.set()
+        auditing.result()
+
+    failed = [number for number, run in enumerate(runs) if run.returncode != 0]
+    for number in failed:
+        messages = [record["result"]["msg"] for record in runs[number].records if record["status"] in ("failed", "unreachable")]
+        assert messages and _TOLD.search(messages[0]), runs[number].output
+    changed = [run.result("molecule_plugin", workspace) for number, run in enumerate(runs) if number not in failed]
+    assert changed and all(result["changed"] for result in changed)
+    # who came second saw what the first had made
+    links = {result["plugins"][0]["previous_digest"]: result["plugins"][0]["digest"] for result in changed}
+    assert len(links) == len(changed) and None in links
+    last = None
+    while last in links:
+        last = links.pop(last)
+    assert not links
+    assert 1 <= len(lab.starts(workspace)) - starts <= len(changed)
+
+    (winner,) = [number for number in range(RUNS) if lab.snapshot(workspace, "plugins/shared") == expected_items(sources[number])]
+    assert winner not in failed
+    receipt = json.loads(lab.read_file(workspace, ".molecule_ai/receipts/shared.json") or b"{}")
+    assert (receipt["digest"], receipt["source"], receipt["restart_pending"]) == (last, str(sources[winner]), False)
+    assert [path for path in lab.snapshot(workspace, ".molecule_ai/staging") if path] == []
+    assert lab.loaded_names(workspace) == ["shared"]
+
+    known = {None, *(result["plugins"][0]["digest"] for result in changed)}
+    for run in audits:
+        run.ok()
+        assert {result["plugins"][0]["previous_digest"] for result in run.results("molecule_plugin", workspace)} <= known

@@ -8,6 +8,7 @@ something to do. A worker, the run itself and the engine end a run, the others n
 """
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import importlib.machinery
@@ -42,6 +43,7 @@ ENDING = ("run", "worker", "engine")
 """What no run survives: its next kills would find nothing."""
 VICTIMS = (*ENDING, "tunnel", "ssh", "container", "instance")
 COLUMNS = ["what was killed", "kills", "workspaces looked at", "restarts owed", "restarts made", "not survived"]
+MOST_AT_ONCE = 4
 _PERSIST = 10
 _OURS = "MOLECULE_DEATHS"
 _STATE_NAMES = {"", "lock", "receipts", "staging", "previous", "modified", "installed", "tmp"}
@@ -363,7 +365,7 @@ def _tree_hash(source: pathlib.Path) -> str:
     return str(_RUNTIME.tree_hash(str(source)))
 
 
-def plan(kills: int, seed: int, most_at_once: int = 4) -> list[list[str]]:
+def plan(kills: int, seed: int) -> list[list[str]]:
     """Which victims which run shall lose: every kind as often as another of its sort, in random order, and at the end something that no run survives."""
     choice = random.Random(seed)
 
@@ -372,7 +374,7 @@ def plan(kills: int, seed: int, most_at_once: int = 4) -> list[list[str]]:
             yield from choice.sample(kinds, len(kinds))
 
     ending, others = forever(ENDING), forever([kind for kind in VICTIMS if kind not in ENDING])
-    sizes = [min(most_at_once, kills - done) for done in range(0, kills, most_at_once)]
+    sizes = [min(MOST_AT_ONCE, kills - done) for done in range(0, kills, MOST_AT_ONCE)]
     return [[*itertools.islice(others, size - 1), next(ending)] for size in sizes]
 
 
@@ -384,13 +386,18 @@ def campaign(lab: Lab, workspaces: list[str], kills: int, seed: int, tell: Calla
         deaths = Deaths(lab, workspaces, directory, seed)
         deaths.prepare()
         waiting = plan(kills, seed)
-        while waiting and time.monotonic() < until:
-            victims, started = waiting.pop(0), time.monotonic()
+        missed: list[str] = []
+        # a victim that there never is must not keep it going for ever
+        most = 3 * len(waiting) + 3
+        while (waiting or missed) and len(rounds) < most and time.monotonic() < until:
+            started = time.monotonic()
+            if not waiting:
+                missed.sort(key=ENDING.__contains__)
+                waiting, missed = [missed[:MOST_AT_ONCE]], missed[MOST_AT_ONCE:]
+            victims = waiting.pop(0)
             rounds.append(deaths.round(victims))
-            missed = list(victims)
-            for victim in rounds[-1].kills:
-                missed.remove(victim)
-            waiting += [[victim] for victim in missed]  # the run had ended before its turn came
+            # the run may have ended before a victim's turn came
+            missed += (collections.Counter(victims) - collections.Counter(rounds[-1].kills)).elements()
             done = sum(len(each.kills) for each in rounds)
             outcome = f"restarts owed {rounds[-1].owed}, made {rounds[-1].made}; {time.monotonic() - started:.0f} s"
             tell(f"{done} of {kills}: {', '.join(rounds[-1].kills) or 'nothing'}; {outcome}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import os
 import pathlib
 import re
 import subprocess
@@ -31,12 +32,15 @@ def child(name: str, arguments: list[str]) -> None:
 
 def fuzz(name: str, seeds: list[bytes], seconds: int, crashes: pathlib.Path) -> bool:
     """Run one target in a process of its own and print its line; return whether it held."""
-    with tempfile.TemporaryDirectory(prefix="corpus-") as corpus:
+    # libFuzzer ends the process without Python's own end, so its scratch directory goes with one of ours.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="corpus-") as corpus, tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as scratch:
         for number, seed in enumerate(seeds):
             (pathlib.Path(corpus) / f"seed-{number}").write_bytes(seed)
         limits = [f"-max_total_time={seconds}", "-timeout=30", "-rss_limit_mb=2048", "-max_len=65536", f"-artifact_prefix={crashes}/{name}-"]
         done = subprocess.run(
-            [sys.executable, __file__, "--child", name, *limits, corpus], capture_output=True, text=True, errors="replace", check=False, timeout=seconds + 300
+            [sys.executable, __file__, "--child", name, *limits, corpus], capture_output=True, text=True, errors="replace", check=False,
+            timeout=seconds + 300, env={**os.environ, "FUZZ_SCRATCH": scratch},
         )
     output = done.stdout + done.stderr
     inputs = max([int(count) for count in re.findall(r"^#(\d+)\s", output, re.MULTILINE)] or [0])

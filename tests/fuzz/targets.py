@@ -27,7 +27,7 @@ from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors impor
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import manifest, source_archive, workspace_answer
 
 LIMITS = plugin_tree.Limits(max_bytes=1 << 20, max_entries=200, max_depth=16)
-_SCRATCH = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+_SCRATCH = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-", dir=os.environ.get("FUZZ_SCRATCH") or ("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)))
 _SEPARATOR = b"\x00\xff\x00"
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _watching = False

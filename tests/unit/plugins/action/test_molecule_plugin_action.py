@@ -257,7 +257,7 @@ def test_what_a_person_changed_is_told_by_the_run_that_finishes_an_interrupted_u
     placed.parent.mkdir(parents=True)
     placed.write_text("#!/bin/sh\n# A person wrote this.\n", encoding="utf-8")
     with monkeypatch.context() as patch:
-        patch.setattr(plugin_slot.Slot, "_finish", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(plugin_slot.Slot, "_finish", mock.Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             workspace.run(name="ecc", state="absent")
     (told,) = workspace.run(plugins=[])["recovered_placements"]

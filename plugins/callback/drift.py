@@ -94,6 +94,7 @@ from typing import Any, Mapping
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible.template import Templar
 
 from ..module_utils.errors import WorkspaceError
 from ..plugin_utils.audit_collector import AuditCollector
@@ -103,6 +104,7 @@ from ..plugin_utils.audit_table import as_table
 from ..plugin_utils.task_data import user_name
 
 _WIDTH_OF_FILES = 160
+_TEMPLATES = ("workspace_audit_output_dir", "workspace_audit_history", "workspace_audit_title")
 _JOB = {"id": "job_id", "template": "job_template_name", "user": "user_name", "launch_type": "job_launch_type"}
 
 
@@ -130,7 +132,9 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """A play in check mode may be an audit; whether it is, its tasks tell."""
         variables = play.get_variable_manager().get_vars(play=play)
-        self.set_options(var_options=variables)
+        # Ansible hands variables to callbacks as they are written: a directory per job is a template.
+        templar = Templar(loader=play.get_loader(), variables=variables)
+        self.set_options(var_options={**variables, **{name: templar.template(variables[name]) for name in _TEMPLATES if name in variables}})
         self._collector.about(job=_job(variables))
         self._auditing = bool(context.CLIARGS.get("check") if play.check_mode is None else play.check_mode)
         self._play_hosts = {}
@@ -218,7 +222,8 @@ class CallbackModule(CallbackBase):
 
 
 def _is_terminal() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    # ansible-runner, and so AWX, gives Ansible a terminal that nobody sits at; its lines are stored.
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" and "AWX_ISOLATED_DATA_DIR" not in os.environ
 
 
 def _literal_id(hostvars: Any, host: str) -> str | None:

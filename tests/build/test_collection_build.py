@@ -12,14 +12,14 @@ import pytest
 from programs import run_program
 
 PRODUCT_ROOTS = {
-    "CHANGELOG.md", "FILES.json", "LICENSE", "LICENSES", "MANIFEST.json", "README.md", "bindep.txt",
+    "CHANGELOG.md", "FILES.json", "LICENSE", "LICENSES", "MANIFEST.json", "README.md", "awx", "bindep.txt",
     "changelogs", "docs", "meta", "playbooks", "plugins", "requirements.txt", "roles",
 }
 PLUGINS = {
     "module": ["molecule_plugin", "workspace_backend_facts", "workspace_restart"],
     "connection": ["eic"],
     "callback": ["drift"],
-    "role": ["backend", "plugins", "restart"],
+    "role": ["awx_setup", "backend", "plugins", "restart"],
 }
 PLAYBOOKS = ["audit", "install", "remove", "restart", "sync"]
 

@@ -328,7 +328,7 @@ except ImportError:  # ansible-core up to 2.18
 
 FAILURES = "workspace_inventory_failures"
 _SUFFIXES = ("workspaces.yml", "workspaces.yaml")
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):

@@ -37,12 +37,12 @@ def _ask_engine(evidence: backend.Evidence, options: docker_engine.EngineOptions
         listing = docker_engine.all_containers(options)
     except docker_engine.EngineError as error:
         return dataclasses.replace(evidence, engine_failure=str(error))
-    return dataclasses.replace(evidence, containers=states_by_name(listing))
+    return dataclasses.replace(evidence, containers=by_name(listing, "State"))
 
 
-def states_by_name(listing: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, str]:
-    """State by container name from the engine's listing; "/a" is a name, "/other/a" only a link's alias for it."""
-    return {name[1:]: container["State"] for container in listing for name in container.get("Names") or [] if name.count("/") == 1}
+def by_name(listing: t.Iterable[t.Mapping[str, t.Any]], what: str) -> dict[str, str]:
+    """``what`` ("State", "Id") by container name from the engine's listing; "/a" is a name, "/other/a" only a link's alias for it."""
+    return {name[1:]: container[what] for container in listing for name in container.get("Names") or [] if name.count("/") == 1}
 
 
 def _ask_ec2(

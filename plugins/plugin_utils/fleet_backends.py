@@ -28,7 +28,8 @@ ADVICE = backend.Advice(
 @dataclasses.dataclass(frozen=True)
 class Located:
     """A workspace with its backend. ``fact``: the host variable ``workspace_backend``; its ``connection`` is empty, because the host has these variables
-    itself, in ``connection`` (and each value of a host costs the controller time and memory).
+    itself, in ``connection`` (and each value of a host costs the controller time and memory). ``container_id``: the engine's id of the container, which
+    a re-created container does not share with the one before.
     """
 
     workspace: fleet_merge.FleetWorkspace
@@ -36,6 +37,7 @@ class Located:
     fact: dict[str, t.Any]
     connection: dict[str, t.Any]
     looking_again: dict[str, t.Any]
+    container_id: str | None = None
 
 
 class Locator:
@@ -49,6 +51,7 @@ class Locator:
         self._looked_up_at = looked_up_at
         kinds = {source.kind for source in sources}
         self._settings = dataclasses.replace(settings, docker="docker" in kinds, ec2="ec2" in kinds, advice=ADVICE)
+        self._container_ids = {source.name: answers[source.name].container_ids for source in sources}
         failures = {source.name: answers[source.name].failure for source in sources if answers[source.name].failure}
         self._failures = {kind: _joined(failures[name] for name in failures if self._sources[name].kind == kind) for kind in kinds}
         self._ignorance = _joined(self._failures.get(kind) for kind in KNOWLEDGE)
@@ -119,7 +122,8 @@ class Locator:
         aws = aws_session.AwsOptions(region=region, profile=parameters.get("profile") if answer.tier == "eic" else None)
         connection = connection_variables.for_backend(answer, engine, aws, os_user=self._os_user)
         fact = answer.fact({}, engine.as_parameters())
-        return Located(workspace, answer, fact, connection, self._looking_again(answer, engine, region, parameters))
+        container_id = self._container_ids[source].get(str(answer.container)) if source and answer.tier == "docker" else None
+        return Located(workspace, answer, fact, connection, self._looking_again(answer, engine, region, parameters), container_id)
 
     def _looking_again(
         self, answer: backend.Backend, engine: docker_engine.EngineOptions, region: str | None, parameters: t.Mapping[str, t.Any]

@@ -22,7 +22,8 @@ def ask(parameters: t.Mapping[str, t.Any]) -> Answer:
         listing = docker_engine.all_containers(options)
     except docker_engine.EngineError as error:
         return Answer(failure=str(error))
-    return Answer(containers=backend_evidence.states_by_name(container for container in listing if _is_candidate(container)))
+    candidates = [container for container in listing if _is_candidate(container)]
+    return Answer(containers=backend_evidence.by_name(candidates, "State"), container_ids=backend_evidence.by_name(candidates, "Id"))
 
 
 def _is_candidate(container: t.Mapping[str, t.Any]) -> bool:

@@ -30,6 +30,8 @@ def variables(located: Located) -> dict[str, t.Any]:
         found["workspace_runtime"] = answer.runtime
     found["workspace_tier"] = answer.tier
     found["workspace_backend"] = located.fact
+    if located.container_id:
+        found["workspace_container_id"] = located.container_id
     found["workspace_sources"] = workspace.sources
     if len(workspace.sources) > 1:
         found["workspace_field_sources"] = workspace.field_sources

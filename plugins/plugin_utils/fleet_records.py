@@ -34,12 +34,14 @@ class Record:
 class Answer:
     """What one source answered.
 
-    ``containers``: state by name, from a Docker engine that could be listed. ``instances``: from EC2, in any state.
+    ``containers``: state by name, from a Docker engine that could be listed; ``container_ids``: the engine's ids, by name too.
+    ``instances``: from EC2, in any state.
     ``failure``: one sentence, if the source could not be asked, or not all of it. ``remarks``: sentences for a person about what was left out.
     """
 
     records: t.Sequence[Record] = ()
     containers: t.Mapping[str, str] | None = None
+    container_ids: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     instances: t.Sequence[Instance] | None = None
     failure: str | None = None
     remarks: t.Sequence[str] = ()
@@ -49,6 +51,7 @@ class Answer:
         return {
             "records": [[record.workspace_id, dict(record.fields)] for record in self.records],
             "containers": None if self.containers is None else dict(self.containers),
+            "container_ids": dict(self.container_ids),
             "instances": None if self.instances is None else [dataclasses.asdict(instance) for instance in self.instances],
             "remarks": list(self.remarks),
         }
@@ -60,6 +63,7 @@ class Answer:
         return cls(
             records=[Record(workspace_id, fields) for workspace_id, fields in data["records"]],
             containers=data["containers"],
+            container_ids=data["container_ids"],
             instances=None if instances is None else [Instance(**instance) for instance in instances],
             remarks=list(data["remarks"]),
         )

@@ -13,7 +13,7 @@ from programs import run_program
 
 PRODUCT_ROOTS = {
     "CHANGELOG.md", "FILES.json", "LICENSE", "LICENSES", "MANIFEST.json", "README.md", "awx", "bindep.txt",
-    "changelogs", "docs", "meta", "playbooks", "plugins", "requirements.txt", "roles",
+    "changelogs", "docs", "extensions", "meta", "playbooks", "plugins", "requirements.txt", "roles",
 }
 PLUGINS = {
     "module": ["molecule_plugin", "workspace_backend_facts", "workspace_restart"],
@@ -31,6 +31,8 @@ def test_tarball_holds_nothing_but_the_product(tarball: pathlib.Path) -> None:
     assert not [name for name in names if name.endswith(".pyc") or "__pycache__" in name or "/tests" in name]
     assert "plugins/connection/eic.py" in names
     assert "plugins/module_utils/plugin_store.py" in names
+    assert {name for name in names if name.startswith("extensions/") and name.count(".")} == {
+        "extensions/eda/plugins/event_source/workspaces.py", "extensions/eda/rulebooks/self_healing.yml"}
     # an execution environment takes its packages from these
     assert {"meta/execution-environment.yml", "requirements.txt", "bindep.txt"} <= set(names)
 

@@ -120,4 +120,4 @@ def test_options_that_cannot_work_are_refused(engine: FakeEngine) -> None:
 def test_names_in_the_listing() -> None:
     """A link's alias of another container is not its name."""
     listing = [{"Names": ["/ws-a", "/other/ws-b"], "State": "running"}, {"Names": None, "State": "removing"}, {"Names": ["/ws-c"], "State": "paused"}]
-    assert backend_evidence.states_by_name(listing) == {"ws-a": "running", "ws-c": "paused"}
+    assert backend_evidence.by_name(listing, "State") == {"ws-a": "running", "ws-c": "paused"}

@@ -78,11 +78,14 @@ def test_digest_tells_places_apart_and_knows_no_secret() -> None:
 
 def test_engine() -> None:
     """Other programs' labels are no objection, another label value is."""
-    listing = [{"Names": ["/ws-a"], "State": "running", "Labels": None}, {"Names": ["/b"], "State": "exited", "Labels": {"molecule.platform.managed": "true"}},
-               {"Names": ["/c"], "State": "running", "Labels": {"molecule.platform.managed": "false"}}]
+    listing = [{"Names": ["/ws-a"], "Id": "1f", "State": "running", "Labels": None},
+               {"Names": ["/b"], "Id": "2f", "State": "exited", "Labels": {"molecule.platform.managed": "true"}},
+               {"Names": ["/c"], "Id": "3f", "State": "running", "Labels": {"molecule.platform.managed": "false"}}]
     with FakeEngine({}) as engine:
         with mock.patch.object(FakeEngine, "listing", return_value=listing):
-            assert fleet_docker.ask({"docker_host": engine.url}).containers == {"ws-a": "running", "b": "exited"}
+            answer = fleet_docker.ask({"docker_host": engine.url})
+        assert answer.containers == {"ws-a": "running", "b": "exited"}
+        assert answer.container_ids == {"ws-a": "1f", "b": "2f"}
         engine.failure = (500, "no space")
         assert "no space" in fleet_docker.ask({"docker_host": engine.url}).failure
     assert "no Docker engine answers" in fleet_docker.ask({"docker_host": engine.url, "timeout": 2}).failure

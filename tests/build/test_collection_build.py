@@ -16,12 +16,13 @@ PRODUCT_ROOTS = {
     "changelogs", "docs", "extensions", "meta", "playbooks", "plugins", "requirements.txt", "roles",
 }
 PLUGINS = {
-    "module": ["molecule_plugin", "workspace_backend_facts", "workspace_restart"],
+    "module": ["molecule_plugin", "workspace_activity", "workspace_backend_facts", "workspace_restart"],
+    "lookup": ["registry"],
     "connection": ["eic"],
     "callback": ["drift"],
     "role": ["awx_setup", "backend", "plugins", "restart"],
 }
-PLAYBOOKS = ["audit", "install", "remove", "restart", "sync"]
+PLAYBOOKS = ["audit", "install", "registry", "remove", "restart", "rollback", "sync"]
 
 
 def test_tarball_holds_nothing_but_the_product(tarball: pathlib.Path) -> None:

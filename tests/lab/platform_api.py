@@ -153,4 +153,5 @@ class PlatformApi:
         return {
             "id": workspace["id"], "name": workspace["name"], "tier": workspace.get("tier", 2), "status": self._status(workspace), "url": "",
             "parent_id": workspace.get("parent_id"), "runtime": workspace["runtime"], "role": workspace.get("role", "agent"),
+            "active_tasks": workspace.get("active_tasks", 0),
         }

@@ -40,7 +40,7 @@ def test_an_organisations_allowlist_without_entries_allows_everything(lab: Runni
 def test_workspaces_are_listed_without_removed_ones_and_without_instance_ids(lab: RunningLab) -> None:
     listed = call(lab, "GET", "/workspaces").json()
     assert [each["name"] for each in listed] == ["alpha", "outside"]
-    assert set(listed[0]) == {"id", "name", "tier", "status", "url", "parent_id", "runtime", "role"}
+    assert set(listed[0]) == {"id", "name", "tier", "status", "url", "parent_id", "runtime", "role", "active_tasks"}
     assert call(lab, "GET", f"/workspaces/{ALPHA}").json() == listed[0]
     assert call(lab, "GET", "/workspaces/alpha").status_code == 400
     assert call(lab, "GET", f"/workspaces/{ALPHA[:-1]}f").status_code == 404

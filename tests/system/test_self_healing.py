@@ -91,6 +91,8 @@ class Rulebook:
         return [line.split()[0] for recap in self.output().split("PLAY RECAP")[1:] for line in recap.splitlines() if re.search(r" : ok=\d", line)]
 
     def end(self) -> None:
+        if self._process.poll() is not None:
+            return
         os.killpg(self._process.pid, signal.SIGTERM)
         try:
             self._process.wait(30)

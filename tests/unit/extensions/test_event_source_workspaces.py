@@ -61,8 +61,9 @@ def watch(args: dict[str, t.Any], scenario: t.Callable[[asyncio.Queue[t.Any]], t
     queue: asyncio.Queue[t.Any] = asyncio.Queue()
 
     async def run() -> None:
-        task = asyncio.create_task(module["main"](queue, {"interval": 0.1, "settle": 0, **args}))
+        # first the scenario, up to its first wait: the first look is to see what it shows
         played = asyncio.create_task(scenario(queue))
+        task = asyncio.create_task(module["main"](queue, {"interval": 0.1, "settle": 0, **args}))
         await asyncio.wait([task, played], return_when=asyncio.FIRST_COMPLETED)
         for each in (task, played):
             if each.done():

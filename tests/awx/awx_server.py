@@ -160,7 +160,7 @@ class AWX:
         expected = PYTHON_TYPES.get(field["type"])
         if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
             raise Refused({name: [f"Not a valid {field['type']}."]})
-        if "choices" in field and value not in [choice for choice, _ in field["choices"]]:
+        if "choices" in field and value not in [choice for choice, _label in field["choices"]]:
             raise Refused({name: [f'"{value}" is not a valid choice.']})
         if len(str(value)) > field.get("max_length", len(str(value))) or (isinstance(value, int) and not field.get("min_value", value) <= value):
             raise Refused({name: ["Too long, or too small."]})

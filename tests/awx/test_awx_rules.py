@@ -82,7 +82,7 @@ def test_credential_types(post: Post, taken: bool, given: dict[str, Any]) -> Non
     (False, {"default": "$encrypted$"}),
 ])  # fmt: skip
 def test_surveys(post: Post, organization: int, taken: bool, given: dict[str, Any]) -> None:
-    _, workflow = post("workflow_job_templates", {"name": str(uuid.uuid4()), "organization": organization})
+    _status, workflow = post("workflow_job_templates", {"name": str(uuid.uuid4()), "organization": organization})
     status, answer = post(f"workflow_job_templates/{workflow['id']}/survey_spec", {"name": "", "description": "", "spec": [{**QUESTION, **given}]})
     assert status == (200 if taken else 400), answer
     status, answer = post(f"workflow_job_templates/{workflow['id']}/survey_spec", {"name": "", "description": "", "spec": []})
@@ -116,13 +116,13 @@ def test_required_fields_choices_and_references(post: Post, organization: int) -
     (False, "every night"),
 ])  # fmt: skip
 def test_schedules(post: Post, organization: int, taken: bool, rule: str) -> None:
-    _, workflow = post("workflow_job_templates", {"name": str(uuid.uuid4()), "organization": organization})
+    _status, workflow = post("workflow_job_templates", {"name": str(uuid.uuid4()), "organization": organization})
     status, answer = post("schedules", {"name": str(uuid.uuid4()), "unified_job_template": workflow["id"], "rrule": rule})
     assert status == (201 if taken else 400), answer
 
 
 def test_a_required_answer_is_required_of_a_schedule(post: Post, organization: int) -> None:
-    _, workflow = post("workflow_job_templates", {"name": str(uuid.uuid4()), "organization": organization, "survey_enabled": True})
+    _status, workflow = post("workflow_job_templates", {"name": str(uuid.uuid4()), "organization": organization, "survey_enabled": True})
     spec = [{**QUESTION, "type": "multiplechoice", "choices": ["a", "b"], "default": "a", "required": True}]
     assert post(f"workflow_job_templates/{workflow['id']}/survey_spec", {"name": "", "description": "", "spec": spec})[0] == 200
     schedule = {"name": str(uuid.uuid4()), "unified_job_template": workflow["id"], "rrule": "DTSTART:20260101T020000Z RRULE:FREQ=DAILY;INTERVAL=1"}

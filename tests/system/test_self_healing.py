@@ -82,7 +82,7 @@ class Rulebook:
 
     def looks(self, more: int) -> None:
         """Wait until the watch has looked so many times more."""
-        for _ in range(more):
+        for _number in range(more):
             before = self.state.stat().st_mtime_ns
             self.wait(lambda before=before: self.state.stat().st_mtime_ns != before)
 

@@ -72,7 +72,7 @@ def watch(args: dict[str, t.Any], scenario: t.Callable[[asyncio.Queue[t.Any]], t
         await asyncio.gather(task, played, return_exceptions=True)
 
     asyncio.run(run())
-    return [queue.get_nowait() for _ in range(queue.qsize())]
+    return [queue.get_nowait() for _number in range(queue.qsize())]
 
 
 def test_one_event_for_a_new_container(fleet: Fleet) -> None:

@@ -21,8 +21,6 @@ options:
     required: true
 seealso:
   - module: molecule_ai.workspace.molecule_plugin
-  - plugin: molecule_ai.workspace.plugins
-    plugin_type: role
 """
 
 EXAMPLES = r"""

@@ -46,8 +46,6 @@ attributes:
     description: Supports being used with the C(async) keyword.
 seealso:
   - module: molecule_ai.workspace.workspace_restart
-  - plugin: molecule_ai.workspace.plugins
-    plugin_type: role
 """
 
 EXAMPLES = r"""

@@ -64,15 +64,20 @@ async def look(inventories: t.Sequence[str], timeout: float) -> Look:
         )
     except OSError as error:
         raise LookError(f"cannot look at the fleet: {program} does not start ({error.strerror}): check the installation of ansible-core") from error
+    answering = asyncio.ensure_future(process.communicate())
     try:
-        stdout, stderr = await asyncio.wait_for(process.communicate(), timeout)
-    except asyncio.TimeoutError:
-        raise LookError(f"cannot look at the fleet: the inventory has not answered within {timeout:g} s; raise timeout or look for the slow source") from None
+        # Until Python 3.12, wait_for forgets a cancellation that comes together with the answer, and the watch would never end.
+        await asyncio.wait([answering], timeout=timeout)
+        if not answering.done():
+            raise LookError(f"cannot look at the fleet: the inventory has not answered within {timeout:g} s; raise timeout or look for the slow source")
+        stdout, stderr = answering.result()
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
     if process.returncode != 0:
         raise LookError(f"cannot look at the fleet: ansible-inventory failed: {_last_words(stderr)}")
     try:

@@ -121,7 +121,8 @@ class Lab:
         if self.state(name) != "running":
             return None
         outcome = self.exec(name, "cat", "/run/molecule/loaded.json", where="runtime")
-        loaded: dict[str, Any] | None = json.loads(outcome.stdout) if outcome.status == 0 else None
+        # An empty file is one that the runtime has just begun.
+        loaded: dict[str, Any] | None = json.loads(outcome.stdout) if outcome.status == 0 and outcome.stdout.strip() else None
         return loaded
 
     def loaded_names(self, name: str) -> list[str]:

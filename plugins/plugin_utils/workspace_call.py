@@ -101,7 +101,10 @@ class WorkspaceCall:
         except AnsibleConnectionFailure:
             raise
         except AnsibleError as error:
-            raise task_data.without_rights(str(error), login) or error from error
+            refused = task_data.without_rights(str(error), login)
+            if refused is None:
+                raise
+            raise refused from error
         return task_data.result_of(returned, login)
 
     def _carry(self, entry: str, request: dict[str, Any], attached: bytes) -> dict[str, Any]:

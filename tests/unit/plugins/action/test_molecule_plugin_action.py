@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 import yaml
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.molecule_ai.workspace.plugins.action import molecule_plugin
 from ansible_collections.molecule_ai.workspace.plugins.action.molecule_plugin import ActionModule
@@ -736,3 +736,19 @@ def test_root_does_not_work_by_path_in_the_agents_directory(workspace: Workspace
     with pytest.raises(AnsibleActionFail, match="the workspace's agent could exchange what root executes"):
         workspace.run(name="ecc", source="./ecc")
     assert workspace.operations == []
+
+
+def test_an_error_of_the_connection_is_not_its_own_cause(workspace: Workspace) -> None:
+    """ansible-core follows causes to their end; one that is its own cause would keep a worker busy for ever."""
+    def refuse(request: dict[str, Any]) -> dict[str, Any]:
+        raise AnsibleError("the option region is wrong")
+
+    workspace.answer = refuse
+    with pytest.raises(AnsibleError, match="the option region is wrong") as caught:
+        workspace.run(name="ecc", source="./ecc")
+    seen: list[BaseException] = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert error not in seen
+        seen.append(error)
+        error = error.__cause__

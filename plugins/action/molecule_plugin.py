@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controller half of ``molecule_plugin``: prepare the sources, ask the workspace, and send only what drifted.
 
-A workspace on which nothing is to be done costs one remote execution; otherwise inspect, one transfer, apply.
+A workspace on which nothing is to be done costs one remote execution; otherwise it is inspect and apply, which takes the bundles along.
 """
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleError, AnsibleFileNotFound
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
 from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, secret_scan, task_data, workspace_answer
 from ..plugin_utils.allowlist import Allowlist
+from ..plugin_utils.controller_action import ControllerAction
 from ..plugin_utils.drift_report import DiffReport, recovered_results, result_of
 from ..plugin_utils.local_files import find_elsewhere
 from ..plugin_utils.platform_api import PlatformOptions
@@ -50,29 +50,19 @@ _FULL = "no space left on device"
 _TARGET_VARIABLES = ("workspace_config_dir", "workspace_runtime_config_dir", "workspace_runtime")
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Keep a workspace's plugins in the state that the task describes."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the task on one host; raise ``AnsibleActionFail`` with one sentence."""
-        super().run(tmp, task_vars)
-        self._task_vars = task_vars or {}
+    def answer(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Return what was found, done and is to be restarted."""
+        self._task_vars = task_vars
         self._warnings: list[Any] = []
         self._cache = RunCache.of_run()
         self._call = WorkspaceCall(self, self._task_vars, self._cache)
         try:
-            try:
-                return self._run()
-            finally:
-                self._remove_tmp_path(self._connection._shell.tmpdir)
-        except (WorkspaceError, AnsibleActionFail) as error:
-            raise task_data.failure(error) from None
-        except AnsibleConnectionFailure as error:
-            raise task_data.unreachable(error) from None
+            return self._run()
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _run(self) -> dict[str, Any]:
         options = self._options()
@@ -138,11 +128,9 @@ class ActionModule(ActionBase):
     def _options(self) -> dict[str, Any]:
         if "plugins" in self._task.args and self._task.args["plugins"] is None:
             raise InvalidInputError("plugins is null, as a key without a value is in YAML: give a list, or [] for no plugins")
-        _validation, options = self.validate_argument_spec(
-            argument_spec=ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE, required_one_of=REQUIRED_ONE_OF, required_by=REQUIRED_BY
+        return self.parameters(
+            ARGUMENT_SPEC, mutually_exclusive=MUTUALLY_EXCLUSIVE, required_one_of=REQUIRED_ONE_OF, required_by=REQUIRED_BY
         )
-        checked: dict[str, Any] = plain(options)
-        return checked
 
     def _prepare(self, wanted: Sequence[WantedPlugin], options: Mapping[str, Any], target: Target) -> dict[str, PreparedPlugin]:
         """Return what is to be present, by name, fetched and verified: any bad input fails here, before the workspace is asked anything."""

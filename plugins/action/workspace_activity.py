@@ -6,34 +6,22 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
-from ..module_utils.errors import WorkspaceError
 from ..module_utils.names import validate_workspace_id
 from ..module_utils.platform_arguments import PLATFORM_ARGUMENT_SPEC
-from ..plugin_utils import activity, platform_api, task_data
+from ..plugin_utils import activity, platform_api
+from ..plugin_utils.controller_action import ControllerAction
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {"workspace_id": {"type": "str", "required": True}, **PLATFORM_ARGUMENT_SPEC}
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Asks the platform whether a workspace is at work."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Return the activity; every failure is one sentence."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        try:
-            _validation, validated = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-            parameters = task_data.plain(validated)
-            platform = platform_api.Platform(platform_api.PlatformOptions.from_parameters(parameters))
-            workspace = platform.workspace(validate_workspace_id(parameters["workspace_id"]))
-            result.update(changed=False, **activity.activity(workspace))
-        except (WorkspaceError, AnsibleActionFail) as error:
-            raise task_data.failure(error) from None
-        return result
+    def answer(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the activity."""
+        parameters = self.parameters(ARGUMENT_SPEC)
+        platform = platform_api.Platform(platform_api.PlatformOptions.from_parameters(parameters))
+        workspace = platform.workspace(validate_workspace_id(parameters["workspace_id"]))
+        return {"changed": False, **activity.activity(workspace)}

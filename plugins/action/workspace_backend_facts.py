@@ -8,14 +8,12 @@ import dataclasses
 import time
 import typing as t
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
 from ..module_utils import names
 from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
-from ..module_utils.errors import InvalidInputError, WorkspaceError
+from ..module_utils.errors import InvalidInputError
 from ..module_utils.names import is_integer
 from ..plugin_utils import aws_session, backend, backend_evidence, connection_variables, docker_engine, task_data
+from ..plugin_utils.controller_action import ControllerAction
 from ..plugin_utils.workspace_options import WORKSPACE_ARGUMENT_SPEC, refuse_duplicates, workspace_from
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
@@ -32,30 +30,20 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Looks up the backends of one or many workspaces."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    def answer(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return ``ansible_facts``; a lookup that failed is a fact, only input that cannot be right fails the task."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        try:
-            _validation, arguments = self.validate_argument_spec(
-                argument_spec=ARGUMENT_SPEC,
-                mutually_exclusive=[("workspace_id", "workspaces"), ("workspaces", "known")],
-                required_one_of=[("workspace_id", "workspaces")],
-            )
-            plain = task_data.plain(arguments)
-            known = known_backend(plain, (task_vars or {}).get("ansible_facts") or {}, time.time())
-            result["ansible_facts"] = {"workspace_backend": known} if known else facts(plain)
-        except (WorkspaceError, AnsibleActionFail) as error:
-            raise task_data.failure(error) from None
-        result["changed"] = False
-        return result
+        arguments = self.parameters(
+            ARGUMENT_SPEC,
+            mutually_exclusive=[("workspace_id", "workspaces"), ("workspaces", "known")],
+            required_one_of=[("workspace_id", "workspaces")],
+        )
+        known = known_backend(arguments, task_vars.get("ansible_facts") or {}, time.time())
+        return {"changed": False, "ansible_facts": {"workspace_backend": known} if known else facts(arguments)}
 
 
 def known_backend(arguments: t.Mapping[str, t.Any], found_before: t.Mapping[str, t.Any], now: float) -> dict[str, t.Any] | None:

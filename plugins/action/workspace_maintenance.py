@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
-
 from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
 from ..module_utils.errors import WorkspaceError
 from ..plugin_utils import docker_engine, maintenance, task_data
+from ..plugin_utils.controller_action import ControllerAction
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -22,26 +20,17 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Opens or closes the way into a container that does not stay up."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Return the changed fact ``workspace_backend``; every failure is one sentence."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        try:
-            backend = task_data.backend_fact(task_vars or {}, self._templar.template)
-            # As workspace_restart: the engine that the workspace was found on, unless the task says something else about an engine.
-            self._task.args = docker_engine.with_engine_of(backend.get("engine"), self._task.args)
-            _validation, validated = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-            result.update(self._maintain(task_data.plain(validated), backend))
-        except (WorkspaceError, AnsibleActionFail) as error:
-            raise task_data.failure(error) from None
-        return result
+    def answer(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the changed fact ``workspace_backend``."""
+        backend = task_data.backend_fact(task_vars, self._templar.template)
+        # As workspace_restart: the engine that the workspace was found on, unless the task says something else about an engine.
+        self._task.args = docker_engine.with_engine_of(backend.get("engine"), self._task.args)
+        return self._maintain(self.parameters(ARGUMENT_SPEC), backend)
 
     def _maintain(self, parameters: dict[str, t.Any], backend: dict[str, t.Any]) -> dict[str, t.Any]:
         stopped = maintenance.Stopped.resolve(parameters, backend)

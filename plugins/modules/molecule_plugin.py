@@ -22,24 +22,17 @@ version_added: 0.1.0
 author:
   - The molecule_ai.workspace maintainers (@Molecule-AI)
 attributes:
-  action:
-    support: full
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
-  async:
-    support: none
-    description: Supports being used with the C(async) keyword.
   check_mode:
     support: full
-    description: Can run in C(check_mode) and return changed status prediction without modifying the target. Nothing is sent to the workspace.
+    details:
+      - Nothing is sent to the workspace.
   diff_mode:
     support: full
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
     details:
       - Text files are shown as unified diffs, other files by their digest, modes and owners as such.
       - Files larger than C(MAX_FILE_SIZE_FOR_DIFF) are shown by their digest.
   idempotent:
     support: full
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
   platform:
     platforms: posix
     support: full
@@ -272,6 +265,7 @@ notes:
   - The files of an installed plugin that the runtime places something of are kept a second time, in C(.molecule_ai/installed), so that their placements
     are recognised even after somebody has changed the plugin.
 extends_documentation_fragment:
+  - molecule_ai.workspace.attributes
   - molecule_ai.workspace.platform
 requirements:
   - detect-secrets (Python package) on the controller, to look for secrets in plugins

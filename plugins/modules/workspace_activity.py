@@ -21,29 +21,23 @@ options:
     type: str
     required: true
 extends_documentation_fragment:
+  - molecule_ai.workspace.attributes
   - molecule_ai.workspace.platform
 attributes:
   check_mode:
     support: full
-    description: Says whether a change would be made, without any effect.
     details:
       - It never changes anything.
   diff_mode:
     support: none
-    description: There is no content to compare.
+    details:
+      - There is no content to compare.
   idempotent:
     support: full
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
   platform:
     support: full
     platforms: posix
     description: Target OS/families that can be operated against.
-  action:
-    support: full
-    description: All of the work is done by an action plugin on the controller.
-  async:
-    support: none
-    description: Supports being used with the C(async) keyword.
 seealso:
   - module: molecule_ai.workspace.workspace_restart
 """

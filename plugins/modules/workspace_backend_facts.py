@@ -121,24 +121,19 @@ options:
     type: str
     default: ubuntu
 extends_documentation_fragment:
+  - molecule_ai.workspace.attributes
   - molecule_ai.workspace.docker_engine
   - molecule_ai.workspace.aws
 attributes:
   action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
     support: full
     details:
       - All of it runs on the controller, with the controller's Docker and AWS credentials. No connection to the workspace is made.
-  async:
-    description: Supports being used with the C(async) keyword.
-    support: none
   check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full
     details:
       - It only reads, and does the same in check mode.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
     support: none
     details:
       - It changes nothing, so there is no difference to show.
@@ -146,7 +141,6 @@ attributes:
     description: Action returns an C(ansible_facts) dictionary that will update existing host facts.
     support: full
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     support: full
     details:
       - It never changes anything.

@@ -37,31 +37,25 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - molecule_ai.workspace.attributes
   - molecule_ai.workspace.docker_engine
 attributes:
   check_mode:
     support: partial
-    description: Says whether a change would be made, without any effect.
     details:
       - O(state=present) fails in check mode, because nothing can be said about plugins that cannot be looked at.
   diff_mode:
     support: none
-    description: There is no content to compare.
+    details:
+      - There is no content to compare.
   idempotent:
     support: partial
     details:
       - O(state=absent) changes nothing when there is no such container. O(state=present) fails when there is one, because another run is using it.
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
   platform:
     support: full
     platforms: posix
     description: Target OS/families that can be operated against.
-  action:
-    support: full
-    description: All of the work is done by an action plugin on the controller.
-  async:
-    support: none
-    description: Supports being used with the C(async) keyword.
 seealso:
   - module: molecule_ai.workspace.molecule_plugin
   - module: molecule_ai.workspace.workspace_restart

@@ -95,30 +95,26 @@ options:
       - The order that this module's action plugin sends to the workspace. Not for tasks, where it is refused.
     type: dict
 extends_documentation_fragment:
+  - molecule_ai.workspace.attributes
   - molecule_ai.workspace.platform
   - molecule_ai.workspace.docker_engine
 attributes:
   check_mode:
     support: full
-    description: Says whether a restart would be made, and fails where it could not be made, without any effect.
+    details:
+      - It also fails where a restart could not be made.
   diff_mode:
     support: none
-    description: A restart has no content to compare.
+    details:
+      - A restart has no content to compare.
   idempotent:
     support: partial
     details:
       - Restarts only what waits for a restart, so a second run does nothing. With O(force=true) it restarts each time.
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
   platform:
     support: full
     platforms: posix
     description: Target OS/families that can be operated against.
-  action:
-    support: full
-    description: The work is led by an action plugin on the controller.
-  async:
-    support: none
-    description: Supports being used with the C(async) keyword.
 seealso:
   - module: molecule_ai.workspace.molecule_plugin
   - module: molecule_ai.workspace.workspace_backend_facts

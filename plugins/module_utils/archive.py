@@ -172,6 +172,7 @@ class _Parent:
 
 
 def _members(reader: CappedReader) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    # typeshed wants a real file here, tarfile only calls read
     with tarfile.open(fileobj=reader, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
         for member in tar:
             yield tar, member

@@ -43,7 +43,7 @@ class SourcesInMemory:
         """Return the specification of one of ours."""
         if fullname not in self._sources:
             return None
-        loader = importlib.util.LazyLoader(self)  # type: ignore[arg-type]
+        loader = importlib.util.LazyLoader(self)  # type: ignore[arg-type] # a loader by its methods: importlib.abc would cost an import
         return importlib.machinery.ModuleSpec(fullname, loader, origin=fullname, is_package=fullname == PACKAGE)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:

@@ -35,9 +35,10 @@ class Request:
         self._request = request
         if not is_integer(request.get("version")) or request["version"] != VERSION:
             raise InvalidInputError(f"request version {request.get('version')!r} is unknown: controller and workspace must use one version of the collection")
-        self.operation: str = request.get("operation")  # type: ignore[assignment]
-        if not isinstance(self.operation, str) or self.operation not in fields:
-            raise InvalidInputError(f"operation {self.operation!r} is unknown: use one of {', '.join(sorted(fields))}")
+        operation = request.get("operation")
+        if not isinstance(operation, str) or operation not in fields:
+            raise InvalidInputError(f"operation {operation!r} is unknown: use one of {', '.join(sorted(fields))}")
+        self.operation = operation
         unknown = sorted(str(field) for field in set(request) - _COMMON_FIELDS - fields[self.operation])
         if unknown:
             raise InvalidInputError(f"operation {self.operation} has no field {', '.join(unknown)}")

@@ -33,7 +33,7 @@ def unpack(archive: Path, workspace: Path, max_bytes: int, max_entries: int, con
     try:
         with (content or archive).open("rb") as raw, gzip.GzipFile(fileobj=raw) as uncompressed:
             stream = CappedReader(uncompressed, Limits(max_bytes=max_bytes, max_entries=max_entries), lambda: _too_large(archive))
-            with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload] # as in archive
                 _unpack_members(tar, root, archive, max_bytes, max_entries)
             stream.finish()
     # Numbers and names in a damaged header end as errors of the other kinds.

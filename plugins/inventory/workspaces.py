@@ -203,6 +203,9 @@ options:
       - Where the name of a host comes from, in order of preference. Each is the name of a host variable or a Jinja expression over them.
       - A name is passed over if it is empty, no usable host name, or not unique in the fleet. The last resort is always the workspace's id, the only name
         that is unique and never changes. Names of workspaces can be changed by their users, and C(host_vars) follow the name.
+      - So is a name that means something else, because whoever names a workspace chooses it. That is the name of any group, whatever makes it, or one that
+        begins like those of O(group_by), a host of another inventory that was read before and is not known to be the same workspace by its
+        C(workspace_id), the id of another workspace, or what like V(localhost) Ansible gives a meaning of its own. A warning says so.
     type: list
     elements: str
     default: [workspace_id]
@@ -309,17 +312,20 @@ compose:
 """
 
 import functools
+import itertools
 import os
 import time
 import typing as t
 
 from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.inventory.group import Group
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
+from ansible.utils.path import basedir
 from ansible.utils.unsafe_proxy import wrap_var
 
 from ..module_utils import names
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from ..plugin_utils import backend, fleet_backends, fleet_hosts, fleet_merge, fleet_records, fleet_sources, task_data
+from ..plugin_utils import backend, constructed_host, fleet_backends, fleet_hosts, fleet_merge, fleet_records, fleet_sources, task_data
 
 try:
     from ansible.template import trust_as_template
@@ -439,25 +445,87 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.inventory.set_variable("all", FAILURES, [*before, *_literal(found)])
 
     def _add_hosts(self, located: t.Sequence[fleet_backends.Located]) -> None:
-        strict, group_by = self.get_option("strict"), self.get_option("group_by")
-        compose, conditions, keyed = (self.get_option(name) for name in ("compose", "groups", "keyed_groups"))
         found = {each.workspace.workspace_id: _literal(fleet_hosts.variables(each)) for each in located}
-        chosen, ambiguous = fleet_hosts.host_names({workspace_id: self._candidates(variables, strict) for workspace_id, variables in found.items()})
-        if ambiguous:
-            self.display.warning(f"several workspaces would have the host name {ambiguous[0]!r}, and {len(ambiguous) - 1} more, so they have another one")
-        self.inventory.add_group(fleet_hosts.GROUP)
-        for workspace_id, variables in found.items():
-            host = self.inventory.add_host(chosen[workspace_id], None if "tier" in group_by else fleet_hosts.GROUP)
-            for name, value in variables.items():
-                self.inventory.set_variable(host, name, value)
-            for name in fleet_hosts.groups(variables, group_by):
-                group = self.inventory.add_group(self._sanitize_group_name(name))
+        group_by = self.get_option("group_by")
+        groups = {workspace_id: [self._sanitize_group_name(name) for name in fleet_hosts.groups(each, group_by)] for workspace_id, each in found.items()}
+        hosts = self._constructed(found, groups)
+        workspaces = self._group(fleet_hosts.GROUP)
+        for workspace_id, made in hosts.items():
+            # its name is no group's, so it can be added by name; for all else ansible-core would look for a group of that name first
+            self.inventory.add_host(made.name)
+            host = self.inventory.hosts[made.name]
+            for name, value in itertools.chain(found[workspace_id].items(), made.variables.items()):
+                host.set_variable(name, value)
+            for name in groups[workspace_id]:
+                group = self._group(name)
                 if name.startswith("tier_"):
-                    self.inventory.add_child(fleet_hosts.GROUP, group)
-                self.inventory.add_child(group, host)
-            self._set_composite_vars(compose, variables, host, strict=strict)
-            self._add_host_to_composed_groups(conditions, variables, host, strict=strict)
-            self._add_host_to_keyed_groups(keyed, variables, host, strict=strict)
+                    workspaces.add_child_group(group)
+                group.add_host(host)
+            if "tier" not in group_by:
+                workspaces.add_host(host)
+            for name in made.groups:
+                self._group(name).add_host(host)
+            for parent, child in made.children:
+                self._group(parent).add_child_group(self._group(child))
+
+    def _group(self, name: str) -> Group:
+        """The group of this name, which is made if there is none."""
+        return t.cast(Group, self.inventory.groups[self.inventory.add_group(name)])
+
+    def _constructed(
+        self, found: t.Mapping[str, t.Mapping[str, t.Any]], groups: t.Mapping[str, t.Sequence[str]]
+    ) -> dict[str, constructed_host.ConstructedHost]:
+        """The name of each workspace's host, and what ``compose``, ``groups`` and ``keyed_groups`` make of it. The inventory stays as it is.
+
+        No name is a group's. What groups there are may depend on names, hence the loop: with each turn, more names cannot be had.
+        """
+        strict = self.get_option("strict")
+        candidates = {workspace_id: self._candidates(variables, strict) for workspace_id, variables in found.items()}
+        others = {name: host.vars.get("workspace_id") for name, host in self.inventory.hosts.items()}
+        taken = {*self.inventory.groups, fleet_hosts.GROUP, *itertools.chain.from_iterable(groups.values())}
+        known: dict[str, Group] = {}
+        hosts: dict[str, constructed_host.ConstructedHost] = {}
+        while True:
+            names = fleet_hosts.host_names(candidates, taken, others)
+            for workspace_id, name in names.chosen.items():
+                if workspace_id not in hosts or hosts[workspace_id].name != name:
+                    hosts[workspace_id] = self._construct(name, found[workspace_id], [fleet_hosts.GROUP, *groups[workspace_id]], known, strict)
+            made = set().union(*(host.group_names() for host in hosts.values()))
+            if made.isdisjoint(names.chosen.values()):
+                break
+            taken |= made
+        if names.ambiguous:
+            more = f", and {len(names.ambiguous) - 1} more" if len(names.ambiguous) > 1 else ""
+            self.display.warning(f"several workspaces would have the host name {names.ambiguous[0]!r}{more}, so they have another one")
+        if names.refused:
+            count = f"{len(names.refused)} workspace{'s' if len(names.refused) > 1 else ''}"
+            self.display.warning(
+                f"{count} would have a host name that is a group's, another host's or workspace's or reserved, {names.refused[0]!r} for one, so the host is "
+                "called otherwise; a prefix in hostnames, as in \"'ws-' ~ workspace_name\", keeps names apart"
+            )
+        return hosts
+
+    def _construct(
+        self, name: str, variables: t.Mapping[str, t.Any], groups: t.Sequence[str], known: dict[str, Group], strict: bool
+    ) -> constructed_host.ConstructedHost:
+        """What the options make of one workspace, by ansible-core's own helpers."""
+        compose, conditions, keyed = (self.get_option(option) for option in ("compose", "groups", "keyed_groups"))
+        if not (compose or conditions or keyed):
+            return constructed_host.ConstructedHost(name)
+        inventory = self.inventory
+        # what add_host defines, or what another inventory says of this host
+        before = inventory.hosts[name].vars if name in inventory.hosts else {
+            "inventory_file": inventory.current_source, "inventory_dir": inventory.current_source and basedir(inventory.current_source),
+        }
+        recorder = constructed_host.OneHostInventory(name, {**before, **variables}, groups, known)
+        self.inventory = recorder
+        try:
+            self._set_composite_vars(compose, variables, recorder.name, strict=strict)
+            self._add_host_to_composed_groups(conditions, variables, recorder.name, strict=strict)
+            self._add_host_to_keyed_groups(keyed, variables, recorder.name, strict=strict)
+        finally:
+            self.inventory = inventory
+        return recorder.made
 
     def _candidates(self, variables: t.Mapping[str, t.Any], strict: bool) -> list[str]:
         """The names that this host could have, in order of preference."""

@@ -5,16 +5,22 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import re
 import typing as t
 
+from ..module_utils.errors import InvalidInputError
 from .fleet_backends import Located
 
 GROUP = "workspaces"
 GROUP_BY = ("tier", "runtime", "status", "org")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,252}")
 # Names that Ansible gives a meaning of its own, or that would be the controller.
-_TAKEN = frozenset(["all", "ungrouped", "localhost", "localhost.localdomain", "127.0.0.1", GROUP])
+_RESERVED = frozenset(["all", "ungrouped", "localhost", "localhost.localdomain", "127.0.0.1", GROUP])
+# A name must not become or cease to be usable with the groups that other workspaces happen to need.
+_LIKE_A_GROUP = tuple(f"{key}_" for key in GROUP_BY)
+# A workspace's id, or the part of it that a container's name has; the workspace may be in another inventory, or not be known yet.
+_LIKE_AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{3}(?:[0-9a-f](?:-[0-9a-f]{4}){2}-[0-9a-f]{12})?")
 
 # What an operator gave in the file; the same variables as in a hand-written inventory, so that the roles look again with them.
 _OPERATORS_FIELDS = ("container", "config_dir", "unit", "runtime_container")
@@ -49,15 +55,62 @@ def groups(found: t.Mapping[str, t.Any], group_by: t.Collection[str]) -> list[st
     return [f"{key}_{value.lower()}" for key, value in values.items() if key in group_by and value]
 
 
-def host_names(candidates: t.Mapping[str, t.Sequence[str]]) -> tuple[dict[str, str], list[str]]:
-    """A name for each workspace, by id, and the candidates that were refused because several workspaces have them.
-
-    ``candidates``: by id, in order of preference. A name that is no host name, has a meaning for Ansible or is not unique is passed over; the id is last.
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """The host names that were ``chosen``, by workspace id, and those that were passed over: ``ambiguous``, because several workspaces have them, and
+    ``refused``, one entry for each time, because they mean something else.
     """
+
+    chosen: t.Mapping[str, str]
+    ambiguous: t.Sequence[str]
+    refused: t.Sequence[str]
+
+
+def host_names(
+    candidates: t.Mapping[str, t.Sequence[str]], groups: t.Container[str] = (), others: t.Mapping[str, str | None] | None = None
+) -> Names:
+    """Choose a name for each workspace.
+
+    ``candidates``: names by id, in order of preference. A name that is no host name, means something else or is not unique is passed over; the id is last.
+    Whoever may rename a workspace chooses its name, so it means something else whenever anything but this workspace has it.
+    ``groups``: the names of groups. ``others``: the hosts that other inventories have, each with the workspace id that it is known to have.
+    Raises :class:`InvalidInputError` if not even an id can be a name.
+    """
+    others = others or {}
     wanted = collections.Counter(name for names in candidates.values() for name in set(names))
-    ambiguous = sorted(name for name, count in wanted.items() if count > 1)
-    chosen = {}
+
+    def means_something_else(name: str, workspace_id: str) -> bool:
+        lower = name.lower()
+        if lower in _RESERVED or lower.startswith(_LIKE_A_GROUP) or name in groups or others.get(name, workspace_id) != workspace_id:
+            return True
+        return name in candidates or _LIKE_AN_ID.fullmatch(lower) is not None
+
+    chosen: dict[str, str] = {}
+    refused: list[str] = []
     for workspace_id, names in candidates.items():
-        own = (name for name in names if name == workspace_id or name not in candidates)
-        chosen[workspace_id] = next((name for name in own if wanted[name] == 1 and name not in _TAKEN and _HOST_NAME.fullmatch(name)), workspace_id)
-    return chosen, ambiguous
+        for name in names:
+            if name == workspace_id:
+                break
+            if wanted[name] > 1 or not _HOST_NAME.fullmatch(name):
+                continue
+            if not means_something_else(name, workspace_id):
+                chosen[workspace_id] = name
+                break
+            refused.append(name)
+        if workspace_id not in chosen:
+            _check_id(workspace_id, groups, others.get(workspace_id))
+            chosen[workspace_id] = workspace_id
+    return Names(chosen, sorted(name for name, count in wanted.items() if count > 1), refused)
+
+
+def _check_id(workspace_id: str, groups: t.Container[str], other: str | None) -> None:
+    """Refuse an id that cannot be a host name; there is nothing else that the workspace could be called."""
+    if workspace_id.lower() in _RESERVED:
+        problem = "Ansible gives this name a meaning of its own: correct the id in the source that has it"
+    elif workspace_id in groups:
+        problem = "a group has this name: rename the group, or give the entry of keyed_groups that makes it a prefix"
+    elif other not in (None, workspace_id):
+        problem = f"another inventory has workspace {other} under this name: set hostnames to workspace_id there"
+    else:
+        return
+    raise InvalidInputError(f"workspace {workspace_id} cannot be a host, because {problem}")

@@ -47,10 +47,13 @@ class Fleet:
         self.warnings: list[str] = []
         self.data = InventoryData()
 
-    def parse(self, sources: list[dict[str, t.Any]], read_cache: bool = True, **options: t.Any) -> InventoryData:
+    def parse(
+        self, sources: list[dict[str, t.Any]], read_cache: bool = True, before: InventoryData | None = None, **options: t.Any
+    ) -> InventoryData:
+        """``before``: what the inventories that were read before this one left."""
         path = self.directory / "fleet.workspaces.yml"
         path.write_text(yaml.safe_dump({"plugin": "molecule_ai.workspace.workspaces", "sources": sources, **options}))
-        self.data, self.warnings = InventoryData(), []
+        self.data, self.warnings = before or InventoryData(), []
         made = plugin.InventoryModule()
         made._load_name = made.ansible_name = NAME
         made._redirected_names = [NAME]
@@ -168,6 +171,83 @@ def test_host_names(fleet: Fleet) -> None:
     assert set(fleet.parse([file], hostnames=names).hosts) == {"w-3f2b", "w-7d1e"} and "'twin-one'" in fleet.warnings[0]
     with pytest.raises(AnsibleParserError, match="cannot make a host name"):
         fleet.parse([file], hostnames=["nothing.at.all"], strict=True)
+
+
+BUILT_IN = ["org_x", "tier_none", "runtime_hermes", "status_online", "workspaces"]
+CONSTRUCTED = ["region_b", "hers", "parents", "_seen_tier", "theirs"]
+MEANINGS = ["all", "ungrouped", "localhost", "LocalHost", "localhost.localdomain", "127.0.0.1", B, B[:12]]
+PATTERNS = ["!a", "a:b", "a&b", "a*", "[a]", "-i", "~a", "@a", "a,b", "a/b", "..", "::1", "a b", "a\nb", ""]
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *CONSTRUCTED, *MEANINGS, *PATTERNS])
+def test_a_workspace_cannot_name_itself_like_something_else(fleet: Fleet, name: str) -> None:
+    """Its owner chooses the name; the inventory is the one without that name, and the name stays readable."""
+    before = InventoryData()
+    before.add_group("theirs")
+    source = fleet.known(
+        {"workspace_id": A, "name": name, "org_id": "x", "runtime": "hermes"}, {"workspace_id": B, "name": "b", "status": "online"}
+    )
+    data = fleet.parse(
+        [source], before=before, hostnames=["workspace_name"], strict=True, groups={"hers": "workspace_id is defined"},
+        compose={"seen": "'seen'"}, keyed_groups=[
+            {"key": "workspace_name | default('none')", "prefix": "region", "parent_group": "parents"}, {"key": "{seen: 'tier'}", "separator": "_"}
+        ] if name not in PATTERNS else [],
+    )
+    data.reconcile_inventory()
+    assert set(data.hosts) == {A, "b"} and data.localhost is None
+    assert data.hosts[A].vars["workspace_id"] == A and data.hosts[A].vars["ansible_host"] == f"{A}.invalid" and data.hosts[A].vars["seen"] == "seen"
+    assert data.hosts[A].vars.get("workspace_name", "") == name
+    members = {group.name: {host.name for host in group.hosts} for group in data.groups.values()}
+    assert {A} == members["org_x"] == members["runtime_hermes"] and members["status_online"] == {"b"}
+    assert members["tier_none"] == members["hers"] == {A, "b"} and members["all"] == members["ungrouped"] == members["workspaces"] == members["theirs"] == set()
+    assert {group.name for group in data.groups["workspaces"].child_groups} == {"tier_none"}
+    assert not any("workspace_id" in group.vars or "inventory_file" in group.vars for group in data.groups.values())
+    if name not in PATTERNS:
+        assert members["_seen_tier"] == {A, "b"} and members["region_b"] == {"b"}
+        assert "region_b" in {group.name for group in data.groups["parents"].child_groups}
+        assert len(fleet.warnings) == 1 and repr(name) in fleet.warnings[0] and "1 workspace" in fleet.warnings[0]
+
+
+def test_names_that_mean_something_are_counted_in_one_warning(fleet: Fleet) -> None:
+    """Also those that become a group's name only because another workspace has another name than it wanted."""
+    third = "0" + A[1:]
+    source = fleet.known({"workspace_id": A, "name": "all"}, {"workspace_id": B, "name": f"is_{A}".replace("-", "_")}, {"workspace_id": third, "name": "c"})
+    data = fleet.parse(
+        [source], hostnames=["workspace_name"], keyed_groups=[{"key": "inventory_hostname | replace('-', '_')", "prefix": "is"}], group_by=[]
+    )
+    assert set(data.hosts) == {A, B, "c"}
+    assert {"is_c", *(f"is_{each}".replace("-", "_") for each in (A, B))} == set(data.groups) - {"all", "ungrouped", "workspaces"}
+    assert len(fleet.warnings) == 1 and "2 workspaces" in fleet.warnings[0]
+
+
+def test_other_inventories_hosts_are_not_taken_over(fleet: Fleet) -> None:
+    """A workspace that calls itself like another machine would get what is meant for that; one that is known to be this one is added to."""
+    before = InventoryData()
+    for name, variables in {"bastion": {"ansible_host": "192.0.2.1"}, "beta": {"workspace_id": B, "rank": "1"}}.items():
+        before.add_host(name)
+        for key, value in variables.items():
+            before.set_variable(name, key, value)
+    data = fleet.parse(
+        [fleet.known({"workspace_id": A, "name": "bastion"}, {"workspace_id": B, "name": "beta"})], before=before, hostnames=["workspace_name"],
+        keyed_groups=[{"key": "rank", "prefix": "rank"}],
+    )
+    assert set(data.hosts) == {"bastion", "beta", A}
+    assert data.hosts["bastion"].vars["ansible_host"] == "192.0.2.1" and "workspace_id" not in data.hosts["bastion"].vars
+    assert data.hosts["beta"].vars["workspace_tier"] == "none" and {host.name for host in data.groups["rank_1"].hosts} == {"beta"}
+    assert len(fleet.warnings) == 1 and "'bastion'" in fleet.warnings[0]
+
+
+def test_an_id_that_is_no_host_name_fails(fleet: Fleet) -> None:
+    """There is nothing left that the workspace could be called, and without it an audit would be of a part of the fleet; nothing was added."""
+    for workspace_id, options in {"all": {}, "web": {"groups": {"web": "true"}}}.items():
+        with pytest.raises(AnsibleParserError, match=f"workspace {workspace_id} cannot be a host"):
+            fleet.parse([fleet.known({"workspace_id": A}, {"workspace_id": workspace_id})], **options)
+        assert not fleet.data.hosts and set(fleet.data.groups) == {"all", "ungrouped"}
+    before = InventoryData()
+    before.add_host("w1")
+    before.set_variable("w1", "workspace_id", A)
+    with pytest.raises(AnsibleParserError, match="workspace w1 cannot be a host"):
+        fleet.parse([fleet.known({"workspace_id": "w1"})], before=before)
 
 
 @pytest.mark.parametrize(

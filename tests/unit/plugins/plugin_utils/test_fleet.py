@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import backend, fleet_backends, fleet_hosts, fleet_merge
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.ec2_instances import Instance
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.fleet_records import Answer, Record
@@ -167,11 +168,24 @@ def test_groups() -> None:
 
 
 def test_host_names_are_unique_and_safe() -> None:
-    """A name that two have is nobody's, and nobody takes another's id, a pattern or the controller's name."""
-    wanted = {"1": ["a"], "2": ["b"], "3": ["b", "c"], "4": ["localhost"], "5": ["x:y"], "6": [], "7": ["1"], "8": ["all", "8"]}
-    chosen, ambiguous = fleet_hosts.host_names(wanted)
-    assert chosen == {"1": "a", "2": "2", "3": "c", "4": "4", "5": "5", "6": "6", "7": "7", "8": "8"}
-    assert ambiguous == ["b"]
+    """A name that two have is nobody's, and nobody takes another's id, a group's name, another host's, a pattern or the controller's name."""
+    wanted = {
+        "1": ["a"], "2": ["b"], "3": ["b", "c"], "4": ["localhost"], "5": ["x:y"], "6": [], "7": ["1"], "8": ["all", "8"], "9": ["web", "w"],
+        "10": ["org_1"], "11": ["there"], "12": ["mine"], "13": ["status"],
+    }
+    names = fleet_hosts.host_names(wanted, groups={"web"}, others={"there": None, "mine": "12", "6": None})
+    assert names.chosen == {
+        "1": "a", "2": "2", "3": "c", "4": "4", "5": "5", "6": "6", "7": "7", "8": "8", "9": "w", "10": "10", "11": "11", "12": "mine", "13": "status",
+    }
+    assert names.ambiguous == ["b"] and names.refused == ["localhost", "1", "all", "web", "org_1", "there"]
+
+
+@pytest.mark.parametrize(
+    ("workspace_id", "groups", "others"), [("all", (), {}), ("Localhost", (), {}), ("web", ("web",), {}), ("w1", (), {"w1": "w2"})],
+)
+def test_an_id_that_is_no_host_name(workspace_id: str, groups: tuple[str, ...], others: dict[str, str | None]) -> None:
+    with pytest.raises(InvalidInputError, match=f"workspace {workspace_id} cannot be a host"):
+        fleet_hosts.host_names({workspace_id: []}, groups, others)
 
 
 def test_cached_answers_are_what_they_were() -> None:

@@ -63,7 +63,7 @@ class OneHostInventory:
         if name not in self._known:
             group = Group(name)
             self._known[name] = self._known.setdefault(group.name, group)
-        return self._known[name].name
+        return str(self._known[name].name)
 
     def add_host(self, _name: str, group: str) -> None:
         """Note that the host is in ``group``."""

@@ -95,7 +95,14 @@ def successful(job: Job) -> Job:
     return job
 
 
-def test_the_jobs_of_a_fleet(lab: Lab, template: Template, plugin_sources: pathlib.Path, tmp_path: pathlib.Path) -> None:
+@pytest.fixture
+def nodes() -> Iterator[pathlib.Path]:
+    """A directory for jobs with a short name, as ``/runner`` is, because sockets' paths are."""
+    with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as directory:
+        yield pathlib.Path(directory)
+
+
+def test_the_jobs_of_a_fleet(lab: Lab, template: Template, plugin_sources: pathlib.Path, nodes: pathlib.Path) -> None:
     """Install, sync, rollback, remove and restart; nothing secret in what AWX stores."""
     roles_before = lab.counters()["roles_assumed"]
     source = str(plugin_sources / "superpowers")
@@ -103,7 +110,7 @@ def test_the_jobs_of_a_fleet(lab: Lab, template: Template, plugin_sources: pathl
     quick = {"restart_method": "none"}
 
     def job(number: int, playbook: str, answers: dict[str, Any], *arguments: str) -> Job:
-        return run(template.prepare(tmp_path / str(number), number, f"{playbook}.yml", {}, answers, *arguments))
+        return run(template.prepare(nodes / str(number), number, f"{playbook}.yml", {}, answers, *arguments))
 
     installed = successful(job(1, "install", {**survey, **quick}, *only(HOSTS)))
     assert {host for event in installed.events if event["event"] == "runner_on_ok" for host in [event["event_data"]["host"]]} == set(HOSTS)
@@ -120,17 +127,10 @@ def test_the_jobs_of_a_fleet(lab: Lab, template: Template, plugin_sources: pathl
     starts = {name: len(lab.starts(name)) for name in ("beta", "eic-claude")}
     successful(job(5, "restart", {"workspace_restart_force": "false", "restart_method": "in_place"}, *only(list(starts))))
     assert {name: len(lab.starts(name)) for name in starts} == {name: count + 1 for name, count in starts.items()}
-    stored = "".join(Job("", tmp_path / str(number), str(number)).everything for number in range(1, 6))
+    stored = "".join(Job("", nodes / str(number), str(number)).everything for number in range(1, 6))
     assert "superpowers" in stored
     for secret in (*(template.inputs[name] for name in ("platform_token", "secret_key")), ROLE_SECRET_PREFIX):
         assert secret not in stored
-
-
-@pytest.fixture
-def nodes() -> Iterator[pathlib.Path]:
-    """A directory for execution nodes with a short name, as ``/runner`` is, because sockets' paths are."""
-    with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as directory:
-        yield pathlib.Path(directory)
 
 
 def test_a_sliced_audit_over_the_mesh(lab: Lab, template: Template, nodes: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -239,7 +239,9 @@ extends_documentation_fragment:
 notes:
   - Tokens, keys and the DSN of the database are never in host variables, the cache or messages.
   - With O(cache), what the sources said is cached, and the host variable C(workspace_backend.looked_up_at) is the time when they said it. A cache entry that
-    was made with other O(sources) is not used.
+    was made with other O(sources) is not used, which includes what is taken from the environment, another database in O(sources[].dsn), another AWS key id
+    or role, another O(sources[].platform_token) and a file of type V(file) that was written since. The entry has only digests of these, and that of the
+    token is salted and slow to guess. What files of AWS, libpq, Docker and ssh say is not compared.
   - Texts of the sources are never evaluated as templates.
 requirements:
   - L(Docker SDK for Python,https://docker-py.readthedocs.io/en/stable/) 7.0 or newer for sources of type V(docker)
@@ -334,7 +336,7 @@ except ImportError:  # ansible-core up to 2.18
 
 FAILURES = "workspace_inventory_failures"
 _SUFFIXES = ("workspaces.yml", "workspaces.yaml")
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -367,7 +369,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.warning(f"{path}: {text}")
         locator = fleet_backends.Locator(sources, answers, self._settings(), self.get_option("os_user"), looked_up_at)
         located = locator.locate(fleet)
-        located += [locator.missing(workspace) for workspace in self._last_known(path, fleet, {source.name for source in failures}, located)]
+        located += [locator.missing(workspace) for workspace in self._last_known(path, fleet, sources, {source.name for source in failures}, located)]
         self._add_hosts(located)
 
     def _templated(self, value: t.Any) -> t.Any:
@@ -394,44 +396,48 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _answers(self, sources: t.Sequence[fleet_sources.Source], path: str, cache: bool) -> tuple[dict[str, fleet_records.Answer], int]:
         """What the sources say, from the cache if it is on and holds it, and when they said it (seconds since 1970)."""
-        caching, key, digest = self.get_option("cache"), self.get_cache_key(path), fleet_sources.digest(sources)
+        caching, key = self.get_option("cache"), self.get_cache_key(path)
         if caching and cache:
             try:
                 data = self._cache[key]
-                if data["version"] == _CACHE_VERSION and data["digest"] == digest:
+                if data["version"] == _CACHE_VERSION and data["digest"] == fleet_sources.digest(sources, path, bytes.fromhex(data["salt"])):
                     return {source.name: fleet_records.Answer.from_data(data["answers"][source.name]) for source in sources}, int(data["looked_up_at"])
             except (KeyError, TypeError, ValueError):
                 self.display.vvv(f"{path}: nothing usable is cached, so the sources are asked")
-        looked_up_at = int(time.time())
+        looked_up_at, salt = int(time.time()), os.urandom(16)
+        # before they are asked: a file that is written meanwhile has another
+        digest = fleet_sources.digest(sources, path, salt) if caching else None
         answers = fleet_sources.ask(sources, self._load(os.path.dirname(os.path.abspath(path))))
         if caching and not any(answer.failure for answer in answers.values()):
             self._cache[key] = {
-                "version": _CACHE_VERSION, "digest": digest, "looked_up_at": looked_up_at,
+                "version": _CACHE_VERSION, "digest": digest, "salt": salt.hex(), "looked_up_at": looked_up_at,
                 "answers": {name: answer.to_data() for name, answer in answers.items()},
             }
         return answers, looked_up_at
 
     def _last_known(
-        self, path: str, fleet: fleet_merge.Fleet, failed: set[str], located: t.Sequence[fleet_backends.Located]
+        self, path: str, fleet: fleet_merge.Fleet, sources: t.Sequence[fleet_sources.Source], failed: set[str], located: t.Sequence[fleet_backends.Located]
     ) -> list[fleet_merge.FleetWorkspace]:
         """Workspaces that the last complete inventory knew from a source that failed now, and that nothing knows any more.
 
-        Their names are kept in the cache beside what the sources said, without an end, because an outage lasts longer than a cache entry.
+        Their names are kept in the cache beside what the sources said, without an end, because an outage lasts longer than a cache entry. A source that
+        looks elsewhere now does not remember what it found there.
         """
         if not self.get_option("cache"):
             return []
         options = {"_uri": self.get_option("cache_connection"), "_prefix": f"{self.get_option('cache_prefix')}last_known_", "_timeout": 0}
         store = get_cache_plugin(self.get_option("cache_plugin"), **{name: value for name, value in options.items() if value is not None})
-        key = self.get_cache_key(path)
+        key, places = self.get_cache_key(path), fleet_sources.places(sources)
         if failed:
+            last = store.get(key) or {}
+            failed = {name for name in failed if last.get("places", {}).get(name) == places[name]}
             return [
                 fleet_merge.FleetWorkspace(workspace_id, sources=known["sources"], fields=known["fields"])
-                for workspace_id, known in (store.get(key) or {}).items()
+                for workspace_id, known in last.get("workspaces", {}).items()
                 if workspace_id not in fleet.workspaces and failed.intersection(known["sources"])
             ]
-        store[key] = {
-            each.workspace.workspace_id: {"sources": each.workspace.sources, "fields": each.workspace.fields} for each in located
-        }
+        known = {each.workspace.workspace_id: {"sources": each.workspace.sources, "fields": each.workspace.fields} for each in located}
+        store[key] = {"places": places, "workspaces": known}
         store.set_cache()
         return []
 

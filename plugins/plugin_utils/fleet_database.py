@@ -8,6 +8,7 @@ The table has the instance ids, which are in no answer of the platform's API. It
 """
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
@@ -21,6 +22,8 @@ DEFAULT_TABLE = "workspaces"
 DEFAULT_TIMEOUT = 30
 _CONNECT_TIMEOUT = 10
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?")
+# libpq's keywords that decide what is read. A list of them, not of secrets, because libpq gets new ones of either kind.
+_PLACE = ("service", "servicefile", "host", "hostaddr", "port", "dbname", "user", "options", "target_session_attrs")
 _COLUMNS = ("name", "runtime", "status", "parent_id", "instance_id", "org_id")
 
 
@@ -45,19 +48,42 @@ def ask(parameters: t.Mapping[str, t.Any]) -> Answer:
     return Answer(records=[Record.of(str(row["id"]), row) for row in rows])
 
 
+def place(parameters: t.Mapping[str, t.Any]) -> dict[str, str] | None:
+    """Which database is asked, and as whom, without any secret; None without psycopg, when it cannot be asked at all.
+
+    Raises :class:`InvalidInputError`. What a service file says is not in it, since libpq reads that only when it connects, but which file and service.
+    """
+    try:
+        from psycopg import pq
+    except ImportError:
+        return None
+    # with what libpq takes from the environment
+    found = {option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val}
+    found.update(_parsed(parameters.get("dsn") or ""))
+    found.setdefault("servicefile", os.environ.get("PGSERVICEFILE", ""))
+    return {name: found[name] for name in _PLACE if found.get(name)}
+
+
+def _parsed(dsn: str) -> dict[str, str]:
+    """The DSN by keyword, whichever form it has; raises :class:`InvalidInputError`."""
+    import psycopg
+    from psycopg import conninfo
+
+    try:
+        return {name: str(value) for name, value in conninfo.conninfo_to_dict(dsn).items()}
+    except psycopg.Error:
+        # its message quotes what it could not read, which may be the password
+        raise InvalidInputError("the dsn of the database cannot be read: give it as 'postgresql://user@host/database' or 'host=… dbname=… user=…'") from None
+
+
 def _read(dsn: str, table: list[str], timeout: int) -> list[dict[str, t.Any]]:
     """The rows as dictionaries; raises :class:`DatabaseError` without any of the DSN's text."""
     try:
         import psycopg
-        from psycopg import conninfo
     except ImportError as error:
         message = "cannot ask the platform's database: the Python package 'psycopg' is missing on the controller; install it with 'pip install psycopg[binary]'"
         raise DatabaseError(message) from error
-    try:
-        password = str(conninfo.conninfo_to_dict(dsn).get("password") or "")
-    except psycopg.Error:
-        # its message quotes what it could not read, which may be the password
-        raise InvalidInputError("the dsn of the database cannot be read: give it as 'postgresql://user@host/database' or 'host=… dbname=… user=…'") from None
+    password = _parsed(dsn).get("password", "")
     try:
         with psycopg.connect(dsn, connect_timeout=_CONNECT_TIMEOUT, application_name="molecule_ai.workspace") as connection:
             connection.read_only = True

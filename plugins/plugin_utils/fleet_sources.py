@@ -8,6 +8,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import os
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
@@ -53,6 +54,8 @@ ARGUMENT_SPECS: dict[str, dict[str, dict[str, t.Any]]] = {
 """Options by type of source. Names, aliases and environment variables are those of the collection's modules, and so of its peers."""
 
 _SOURCES_AT_ONCE = 16
+# Some 50 ms: tokens are long, and a reader of the cache has the fleet anyway.
+_ROUNDS = 100_000
 _ASK: dict[str, t.Callable[[t.Mapping[str, t.Any]], Answer]] = {
     "docker": fleet_docker.ask, "ec2": fleet_ec2.ask, "platform": fleet_platform.ask, "database": fleet_database.ask,
 }
@@ -125,10 +128,56 @@ def _ask_for_claimed_instances(sources: t.Sequence[Source], answers: dict[str, A
         answers[name] = dataclasses.replace(answer, instances=[*(answer.instances or []), *(more.instances or [])], failure=more.failure)
 
 
-def digest(sources: t.Sequence[Source]) -> str:
-    """What tells one configuration from another, without being invertible to a secret: secrets are left out."""
-    plain = [
-        [source.name, source.kind, {name: value for name, value in source.parameters.items() if not ARGUMENT_SPECS[source.kind].get(name, {}).get("no_log")}]
-        for source in sources
-    ]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+def digest(sources: t.Sequence[Source], path: str, salt: bytes) -> str:
+    """What tells one configuration, at ``path``, from another that could find another fleet; raises :class:`InvalidInputError` for a DSN that is none.
+
+    No secret can be had from it. Most are not in it: the user of a database and the id of an AWS key say whose they are. A platform's token alone says
+    whose it is, so it is in it in a form that costs time to guess, with a ``salt`` of each cache entry's own.
+    """
+    parts = []
+    for source in sources:
+        spec = ARGUMENT_SPECS[source.kind]
+        plain = {name: value for name, value in source.parameters.items() if not spec.get(name, {}).get("no_log")}
+        parts.append([source.name, source.kind, plain, _place(source), _who(source, salt)])
+        if source.kind == "file":
+            parts.append(_version(os.path.join(os.path.dirname(path), os.path.expanduser(source.parameters["path"]))))
+    return _hash([path, parts])
+
+
+def places(sources: t.Sequence[Source]) -> dict[str, str]:
+    """By source name, what tells one place to look from another, whoever asks there; raises as :func:`digest`."""
+    return {source.name: _hash([source.kind, _place(source)]) for source in sources}
+
+
+_PLACES = {
+    "docker": ("docker_host",), "ec2": ("regions", "filters", "profile", "assume_role_arn", "endpoint_url"), "platform": ("platform_url", "platform_org_id"),
+    "database": ("table",), "file": ("path",),
+}
+
+
+def _place(source: Source) -> list[t.Any]:
+    options = [source.parameters.get(name) for name in _PLACES[source.kind]]
+    return [*options, fleet_database.place(source.parameters)] if source.kind == "database" else options
+
+
+def _who(source: Source, salt: bytes) -> t.Any:
+    """What else than its options decides what a source shows: with whose rights it is asked."""
+    if source.kind == "ec2":
+        return aws_session.AwsOptions.from_parameters(source.parameters).identity
+    if source.kind == "platform":
+        token = str(source.parameters.get("platform_token") or "")
+        return hashlib.pbkdf2_hmac("sha256", token.encode(), salt, _ROUNDS).hex()
+    return None
+
+
+def _version(path: str) -> list[t.Any]:
+    """What tells a file from what it was; an operator who writes into it wants to see that."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return [path]
+    return [path, found.st_ino, found.st_size, found.st_mtime_ns]
+
+
+def _hash(value: t.Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -4,6 +4,7 @@
 """The adapter in a real inventory manager: options, hosts, groups, failures and the cache. One fake engine, a file, no network."""
 from __future__ import annotations
 
+import hashlib
 import json
 import pathlib
 import sys
@@ -18,6 +19,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.doc_fragments import constructed, inventory_cache
 from ansible_collections.molecule_ai.workspace.plugins.inventory import workspaces as plugin
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import fleet_sources
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.fleet_records import Answer, Record
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "plugin_utils"))
 
@@ -162,6 +164,37 @@ def test_cache(fleet: Fleet) -> None:
     assert set(fleet.parse([file, docker], **options).hosts) == {A, B} and not fleet.data.groups["all"].get_vars().get(plugin.FAILURES), "the good one stays"
     stored = "".join(path.read_text() for path in (fleet.directory / "cache").iterdir())
     assert A in stored
+
+
+def test_the_cache_of_another_database_is_not_served(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are its workspaces remembered, when the new one does not answer. No secret is in the cache."""
+    answers = {"one": Answer(records=[Record.of(A, {"runtime": "hermes"})]), "two": Answer(records=[Record.of(B, {"runtime": "hermes"})])}
+    monkeypatch.setitem(
+        fleet_sources._ASK, "database", lambda parameters: next(answer for name, answer in answers.items() if f"/{name}" in parameters["dsn"]))
+    platform = {"type": "platform", "platform_url": "https://x.example", "platform_token": SECRET}
+    monkeypatch.setitem(fleet_sources._ASK, "platform", lambda parameters: Answer())
+    cache = fleet.directory / "cache"
+    options: dict[str, t.Any] = {"cache": True, "cache_plugin": "jsonfile", "cache_connection": str(cache), "on_error": "mark"}
+
+    def hosts(dsn: str) -> dict[str, str]:
+        found = fleet.parse([{"type": "database", "dsn": dsn}, platform], **options).hosts
+        return {name: host.vars["workspace_backend"]["lookup"] for name, host in found.items()}
+
+    assert set(hosts(f"postgresql://ops:{SECRET}@db.example/one")) == {A}
+    assert set(hosts(f"postgresql://ops:{SECRET}@db.example/two")) == {B}
+    answers["two"] = Answer(failure="it is down")
+    assert set(hosts(f"host=db.example user=ops dbname=two password={SECRET} application_name=/two")) == {B}, "the same database, written otherwise"
+    stored = "".join(path.read_text() for path in cache.iterdir())
+    for secret in (SECRET, "db.example", hashlib.sha256(SECRET.encode()).hexdigest()):
+        assert secret not in stored
+    answers["three"] = answers.pop("two")
+    assert not hosts("postgresql://ops@db.example/three")
+    answers["two"] = answers.pop("three")
+    # it was the last complete inventory, so what it knew is remembered for it, and for it alone
+    for path in cache.iterdir():
+        if "last_known" not in path.name:
+            path.unlink()
+    assert hosts(f"postgresql://ops:{SECRET}-2@db.example/two") == {B: "failed"}
 
 
 def test_host_names(fleet: Fleet) -> None:

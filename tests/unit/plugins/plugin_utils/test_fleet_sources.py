@@ -69,11 +69,108 @@ def test_refused(entries: list[t.Any], message: str) -> None:
     assert message in str(caught.value) and SECRET not in str(caught.value)
 
 
-def test_digest_tells_places_apart_and_knows_no_secret() -> None:
-    def digest(**options: t.Any) -> str:
-        return fleet_sources.digest(fleet_sources.from_options([{"type": "platform", "platform_url": "https://a", **options}]))
+class Configuration(t.NamedTuple):
+    """What tells a configuration apart: one source, the environment, where the configuration is."""
 
-    assert digest(platform_token="a") == digest(platform_token="b") != digest(platform_url="https://b")
+    source: dict[str, t.Any]
+    environment: dict[str, str] = {}
+    path: str = "/fleet/workspaces.yml"
+
+
+URI, KEYWORDS = "postgresql://ops:one@db.example:5433/molecule", "host=db.example port=5433 dbname=molecule user=ops password=two"
+DATABASE, EC2 = {"type": "database", "dsn": URI}, {"type": "ec2", "profile": "p"}
+PLATFORM = {"type": "platform", "platform_url": "https://a", "platform_token": "a"}
+KEYS = {"type": "ec2", "access_key": "AKIA1", "secret_key": "a"}
+OTHER = {
+    "url": (Configuration(PLATFORM), Configuration({**PLATFORM, "platform_url": "https://b"})),
+    "organisation": (Configuration(PLATFORM), Configuration({**PLATFORM, "platform_org_id": "b"})),
+    "organisation from the environment": (Configuration(PLATFORM), Configuration(PLATFORM, {"MOLECULE_ORG_ID": "b"})),
+    "token, whose organisation may be another": (Configuration(PLATFORM), Configuration({**PLATFORM, "platform_token": "b"})),
+    "dsn": (Configuration(DATABASE), Configuration({"type": "database", "dsn": KEYWORDS.replace("molecule", "other")})),
+    "dsn from the environment": (Configuration(DATABASE), Configuration({"type": "database"}, {"MOLECULE_DATABASE_URL": URI.replace("5433", "5434")})),
+    "user": (Configuration(DATABASE), Configuration({**DATABASE, "dsn": URI.replace("ops", "dev")})),
+    "one of two servers": (Configuration(DATABASE), Configuration({**DATABASE, "dsn": URI.replace("db.example:5433", "db.example:5433,db2.example:5433")})),
+    "search path": (Configuration(DATABASE), Configuration({**DATABASE, "dsn": f"{KEYWORDS} options='-c search_path=staging'"})),
+    "service": (Configuration({"type": "database", "dsn": "service=one"}), Configuration({"type": "database", "dsn": "service=two"})),
+    "service from the environment": (Configuration({"type": "database", "dsn": ""}), Configuration({"type": "database", "dsn": ""}, {"PGSERVICE": "two"})),
+    "service file": (
+        Configuration({"type": "database", "dsn": "service=one"}), Configuration({"type": "database", "dsn": "service=one"}, {"PGSERVICEFILE": "/x"})),
+    "host from the environment": (
+        Configuration({"type": "database", "dsn": "dbname=x"}), Configuration({"type": "database", "dsn": "dbname=x"}, {"PGHOST": "db2.example"})),
+    "table": (Configuration(DATABASE), Configuration({**DATABASE, "table": "staging.workspaces"})),
+    "profile": (Configuration(EC2), Configuration({**EC2, "profile": "q"})),
+    "profile from the environment": (Configuration({"type": "ec2"}), Configuration({"type": "ec2"}, {"AWS_PROFILE": "q"})),
+    "configuration of AWS": (Configuration(EC2), Configuration(EC2, {"AWS_CONFIG_FILE": "/x"})),
+    "region from the environment": (Configuration(EC2), Configuration(EC2, {"AWS_REGION": "eu-west-1"})),
+    "endpoint from the environment": (Configuration(EC2), Configuration(EC2, {"AWS_ENDPOINT_URL_EC2": "https://x"})),
+    "regions": (Configuration(EC2), Configuration({**EC2, "regions": ["eu-west-1"]})),
+    "filters": (Configuration(EC2), Configuration({**EC2, "filters": {"tag:OrgID": ["x"]}})),
+    "role": (Configuration(EC2), Configuration({**EC2, "assume_role_arn": "arn:aws:iam::123456789012:role/x"})),
+    "key": (Configuration(KEYS), Configuration({**KEYS, "access_key": "AKIA2"})),
+    "key from the environment": (Configuration({"type": "ec2"}), Configuration({"type": "ec2"}, {"AWS_ACCESS_KEY_ID": "AKIA2"})),
+    "engine": (Configuration({"type": "docker"}), Configuration({"type": "docker", "docker_host": "tcp://x:1"})),
+    "engine from the environment": (Configuration({"type": "docker"}), Configuration({"type": "docker"}, {"DOCKER_HOST": "tcp://x:1"})),
+    "file": (Configuration({"type": "file", "path": "a"}), Configuration({"type": "file", "path": "b"})),
+    "directory": (Configuration({"type": "file", "path": "a"}), Configuration({"type": "file", "path": "a"}, path="/other/workspaces.yml")),
+    "name": (Configuration(EC2), Configuration({**EC2, "name": "x"})),
+}
+SAME = {
+    "two forms of a dsn, and two passwords": (Configuration(DATABASE), Configuration({**DATABASE, "dsn": KEYWORDS})),
+    "password from the environment": (Configuration(DATABASE), Configuration(DATABASE, {"PGPASSWORD": SECRET})),
+    "how the server's certificate is verified": (Configuration(DATABASE), Configuration({**DATABASE, "dsn": f"{URI}?sslmode=verify-full"})),
+    "the secret of a key": (Configuration(KEYS), Configuration({**KEYS, "secret_key": "b"})),
+    "an option or its environment": (Configuration(DATABASE), Configuration({"type": "database"}, {"MOLECULE_DATABASE_URL": URI})),
+}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"), [*((*pair, False) for pair in OTHER.values()), *((*pair, True) for pair in SAME.values())], ids=[*OTHER, *SAME],
+)
+def test_a_configuration_that_would_find_another_fleet_has_another_digest(
+    one: Configuration, other: Configuration, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGHOST", "PGSERVICE", "PGSERVICEFILE", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_CONFIG_FILE", "AWS_ENDPOINT_URL_EC2"):
+        monkeypatch.delenv(name, raising=False)
+
+    def digest(configuration: Configuration) -> str:
+        with monkeypatch.context() as context:
+            for name, value in configuration.environment.items():
+                context.setenv(name, value)
+            return fleet_sources.digest(fleet_sources.from_options([configuration.source]), configuration.path, b"salt")
+
+    assert (digest(one) == digest(other)) is same
+    assert digest(one) == digest(one), "the same configuration has the same digest"
+
+
+def test_a_digest_follows_the_file_and_the_salt(tmp_path: pathlib.Path) -> None:
+    """What an operator writes into the file counts at once, and a token's digest is another in each cache."""
+    sources = fleet_sources.from_options([{"type": "file", "path": "known.yml"}])
+    path = str(tmp_path / "workspaces.yml")
+    without = fleet_sources.digest(sources, path, b"salt")
+    (tmp_path / "known.yml").write_text("[]")
+    written = fleet_sources.digest(sources, path, b"salt")
+    (tmp_path / "known.yml").write_text("[ ]")
+    assert len({without, written, fleet_sources.digest(sources, path, b"salt")}) == 3
+    platform = fleet_sources.from_options([PLATFORM])
+    assert fleet_sources.digest(platform, path, b"salt") != fleet_sources.digest(platform, path, b"other")
+
+
+def test_a_dsn_that_cannot_be_read_is_not_quoted() -> None:
+    with pytest.raises(InvalidInputError, match="dsn") as caught:
+        fleet_sources.digest(fleet_sources.from_options([{"type": "database", "dsn": f"postgresql://ops:{SECRET}@[x"}]), "/x", b"")
+    assert SECRET not in str(caught.value)
+
+
+def test_places_know_neither_secrets_nor_who_asks() -> None:
+    """The place of a source is where it looks: keys and tokens change, and a source that fails for that is still the same."""
+    def places(**options: t.Any) -> list[str]:
+        entries = [{**source, **options.get(str(source["type"]), {})} for source in (PLATFORM, KEYS, DATABASE)]
+        return list(fleet_sources.places(fleet_sources.from_options(entries)).values())
+
+    one = places()
+    assert one == places(platform={"platform_token": "b"}, ec2={"access_key": "AKIA2"}, database={"dsn": KEYWORDS, "timeout": 3})
+    others = places(platform={"platform_url": "https://b"}, ec2={"regions": ["x"]}, database={"table": "other"})
+    assert len({*one, *others}) == 6
 
 
 def test_engine() -> None:

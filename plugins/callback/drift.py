@@ -16,8 +16,10 @@ description:
   - Writes C(drift.json) (see C(docs/audit.md) in the collection), C(drift.xml) (JUnit, one test case for each workspace and plugin) and C(drift.html),
     one page that needs nothing else, into a directory.
   - Reports plays in check mode that run M(molecule_ai.workspace.molecule_plugin) or M(molecule_ai.workspace.workspace_backend_facts), as the playbook
-    C(molecule_ai.workspace.audit) does. Of other plays nothing is reported.
+    C(molecule_ai.workspace.audit) does. Of other plays nothing is reported, nor of one whose tasks the chosen tags leave out.
   - A workspace that could not be looked at, or that the run never came to, is reported as V(unknown), never as fine.
+  - Sources of the inventory that failed are reported too, because nobody knows which workspaces they would have named, those that
+    P(molecule_ai.workspace.workspaces#inventory) has marked, and files that Ansible could not read as an inventory and only warns of.
   - Diffs are part of the report only when the run was asked for them (C(--diff)). Results of tasks with C(no_log) are never part of it.
 requirements:
   - Enable it, for example with C(ANSIBLE_CALLBACKS_ENABLED=molecule_ai.workspace.drift).
@@ -84,14 +86,16 @@ seealso:
   - module: molecule_ai.workspace.workspace_backend_facts
 """
 
+import functools
 import os
 import shutil
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
+from ansible import constants as C
 from ansible import context
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
@@ -99,12 +103,15 @@ from ansible.template import Templar
 from ..module_utils.errors import WorkspaceError
 from ..plugin_utils.audit_collector import AuditCollector
 from ..plugin_utils.audit_files import HISTORY_NAME, write_files
+from ..plugin_utils.audit_inventory import failures_of
 from ..plugin_utils.audit_progress import LiveLine, Milestones, progress_text
 from ..plugin_utils.audit_table import as_table
 from ..plugin_utils.task_data import user_name
 
 _WIDTH_OF_FILES = 160
 _TEMPLATES = ("workspace_audit_output_dir", "workspace_audit_history", "workspace_audit_title")
+_TASKS = ("molecule_plugin", "workspace_backend_facts")
+_ROLE = "molecule_ai.workspace.plugins"
 _JOB = {"id": "job_id", "template": "job_template_name", "user": "user_name", "launch_type": "job_launch_type"}
 
 
@@ -121,7 +128,8 @@ class CallbackModule(CallbackBase):
         self._collector = AuditCollector(time.time(), {"controller": socket.gethostname(), "user": user_name(), "job": None, "playbook": None})
         self._started = time.monotonic()
         self._auditing = False
-        self._play_hosts: dict[str, str | None] = {}
+        self._left_out = False
+        self._begin: Callable[[], None] | None = None
         self._line: LiveLine | None = None
         self._milestones: Milestones | None = None
 
@@ -137,10 +145,12 @@ class CallbackModule(CallbackBase):
         self.set_options(var_options={**variables, **{name: templar.template(variables[name]) for name in _TEMPLATES if name in variables}})
         self._collector.about(job=_job(variables))
         self._auditing = bool(context.CLIARGS.get("check") if play.check_mode is None else play.check_mode)
-        self._play_hosts = {}
-        if self._auditing:
-            hostvars = variables.get("hostvars")
-            self._play_hosts = {host: _literal_id(hostvars, host) for host in variables.get("ansible_play_hosts_all") or []}
+        self._begin = functools.partial(self._begin_audit, play, variables) if self._auditing else None
+        if self._begin and _is_audit(play):
+            if _tags_chosen():
+                self._left_out = True
+            else:
+                self._begin()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A task that succeeded, perhaps one of ours."""
@@ -159,6 +169,8 @@ class CallbackModule(CallbackBase):
         if self._line is not None:
             self._line.close()
         if not self._collector.seen:
+            if self._left_out:
+                self._display.warning("There is no report of this audit: the tags that were chosen leave it out.")
             return
         report = self._collector.report(time.time())
         table = self.get_option("table")
@@ -179,11 +191,17 @@ class CallbackModule(CallbackBase):
     def _take(self, result: Any, note: Any) -> None:
         if not self._auditing or result._task.check_mode is False:
             return
-        if self._play_hosts and result._task.action.rsplit(".", 1)[-1] in ("molecule_plugin", "workspace_backend_facts"):
-            self._collector.expect(self._play_hosts)
-            self._play_hosts = {}
+        if self._begin and result._task.action.rsplit(".", 1)[-1] in _TASKS:
+            self._begin()
         if note(result._host.get_name(), result._task.action, result._result, time.time()):
             self._show_progress()
+
+    def _begin_audit(self, play: Any, variables: Mapping[str, Any]) -> None:
+        """From here on, every host of the play is one that the report has to know."""
+        self._begin = None
+        hostvars = variables.get("hostvars")
+        self._collector.expect({host: _literal_id(hostvars, host) for host in variables.get("ansible_play_hosts_all") or []})
+        self._collector.incomplete(failures_of(play.get_variable_manager()))
 
     def _show_progress(self) -> None:
         progress = self.get_option("progress")
@@ -219,6 +237,21 @@ class CallbackModule(CallbackBase):
 
     def _columns(self) -> int:
         return shutil.get_terminal_size().columns if _is_terminal() else _WIDTH_OF_FILES
+
+
+def _is_audit(play: Any) -> bool:
+    """Whether the play, as it is written, looks at plugins. What includes of includes bring, its tasks tell."""
+    tasks = [task for block in [*play.pre_tasks, *play.tasks, *play.post_tasks] for task in block.get_tasks()]
+    included = [task.args.get("name") or task.args.get("role") for task in tasks if task.action in C._ACTION_INCLUDE_ROLE]
+    return (
+        any(role.get_name() == _ROLE for role in play.get_roles())
+        or _ROLE in included
+        or any(task.action.rsplit(".", 1)[-1] == "molecule_plugin" for task in tasks)
+    )
+
+
+def _tags_chosen() -> bool:
+    return list(context.CLIARGS.get("tags") or ["all"]) != ["all"] or bool(context.CLIARGS.get("skip_tags"))
 
 
 def _is_terminal() -> bool:

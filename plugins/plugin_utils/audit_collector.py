@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
-from .audit_record import Record, new_record, note_backend, note_failure, note_inspection
+from .audit_record import Record, failed_source, new_record, note_backend, note_failure, note_inspection
 from .audit_report import Report, new_report, timestamp
 
 _OURS = "molecule_ai.workspace."
@@ -26,11 +26,13 @@ class AuditCollector:
         self._records: dict[str, Record] = {}
         self._finished: set[str] = set()
         self._early: dict[str, tuple[Mapping[str, Any], float]] = {}
+        self._blind: dict[str, str | None] = {}
+        self._failures: list[dict[str, str]] = []
 
     @property
     def seen(self) -> bool:
-        """Whether anything was audited: only then there is something to report."""
-        return bool(self._records)
+        """Whether anything was audited, or was to be: only then there is something to report."""
+        return bool(self._records or self._expected or self._failures)
 
     @property
     def total(self) -> int:
@@ -56,6 +58,10 @@ class AuditCollector:
         for host in [host for host in self._early if host in hosts]:
             self.failure(host, "", *self._early.pop(host))
 
+    def incomplete(self, failures: Iterable[Mapping[str, Any]]) -> None:
+        """An audit is about to look at what an inventory has found in which these sources failed."""
+        self._failures += map(failed_source, failures)
+
     def result(self, host: str, action: str, result: Mapping[str, Any], now: float) -> bool:
         """Take a task that succeeded; True when it was one of ours."""
         if action in _BACKEND:
@@ -65,6 +71,7 @@ class AuditCollector:
                 return False
             record = self._record(host, now)
             note_backend(record, backend)
+            self._stay_blind(host)
             if record["state"] in ("external", "none") or backend.get("tier") == "none":
                 self._finished.add(host)
             return True
@@ -72,7 +79,11 @@ class AuditCollector:
             items = result.get("results")
             for item in items if isinstance(items, list) else [result]:
                 if isinstance(item, dict) and not item.get("skipped"):
-                    note_inspection(self._record(host, now), item)
+                    record = self._record(host, now)
+                    note_inspection(record, item)
+                    if record["state"] == "unknown":
+                        self._blind.setdefault(host, record["reason"])
+                    self._stay_blind(host)
                     self._finished.add(host)
             return True
         return False
@@ -92,6 +103,9 @@ class AuditCollector:
             # Another task could look, this one could not: what is known is not all.
             record["state"] = "unknown"
         note_failure(record, result)
+        if action in _INSPECTION:
+            self._blind.setdefault(host, record["reason"])
+        self._stay_blind(host)
         self._finished.add(host)
         return True
 
@@ -100,7 +114,12 @@ class AuditCollector:
         for host in self._expected:
             self._record(host, None)
         run = {"id": self._id, "started": timestamp(self._started), "finished": timestamp(finished), **self._run}
-        return new_report([run], sorted(self._records.values(), key=lambda record: str(record["host"])))
+        return new_report([run], sorted(self._records.values(), key=lambda record: str(record["host"])), failures=self._failures)
+
+    def _stay_blind(self, host: str) -> None:
+        """Where one inspection failed, no other makes up for it: each may be about other plugins."""
+        if host in self._blind:
+            self._records[host].update(state="unknown", reason=self._blind[host])
 
     def _record(self, host: str, now: float | None) -> Record:
         record = self._records.setdefault(host, new_record(host, self._expected.get(host), self._id))

@@ -76,6 +76,8 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> Report:
             **os.environ,
             "ANSIBLE_CALLBACKS_ENABLED": ",".join([*enabled, _CALLBACK]),
             "MOLECULE_AI_DRIFT_OUTPUT_DIR": str(directory),
+            # Ansible only warns of an inventory that it cannot read; what that would have named is then missing from the audit.
+            "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         }
         if options.output_dir is None:
             environment["MOLECULE_AI_DRIFT_FORMATS"] = "json"

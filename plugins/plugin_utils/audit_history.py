@@ -67,4 +67,4 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 
 def _numbers(totals: dict[str, Any]) -> dict[str, int]:
-    return {key: totals[key] for key in ("workspaces", *WORKSPACE_STATES, "restart_pending")}
+    return {key: totals[key] for key in ("workspaces", *WORKSPACE_STATES, "restart_pending", "failures")}

@@ -16,6 +16,7 @@ def merge(reports: Sequence[Report]) -> Report:
 
     A workspace is its id, whatever a controller calls it. A record without an id is about the workspace that another record with the same
     host name identifies, if there is exactly one. Equal times are settled by the worse state, so that the order of ``reports`` does not matter.
+    A source of an inventory that failed stays failed: nothing tells that a later run has asked the same source.
     """
     runs: dict[str, dict[str, Any]] = {run["id"]: run for report in reports for run in report["runs"]}
     known = {_as_text(conflict): conflict for report in reports for conflict in report["conflicts"]}
@@ -40,7 +41,8 @@ def merge(reports: Sequence[Report]) -> Report:
             known[_as_text(conflict)] = conflict
     conflicts = sorted(known.values(), key=lambda conflict: (str(conflict["host"]), str(conflict["dropped"])))
     ordered_runs = sorted(runs.values(), key=lambda run: (run["started"], run["id"]))
-    return new_report(ordered_runs, sorted(chosen, key=lambda record: (record["host"], record["workspace_id"] or "")), conflicts)
+    failures = [failure for report in reports for failure in report["failures"]]
+    return new_report(ordered_runs, sorted(chosen, key=lambda record: (record["host"], record["workspace_id"] or "")), conflicts, failures)
 
 
 def _identity(record: Record, ids: dict[str, set[str]]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .audit_record import PLUGIN_STATES, WORKSPACE_STATES, Record
+from .audit_record import FAILURE_FIELDS, PLUGIN_STATES, WORKSPACE_STATES, Record
 from .audit_report import Report
 
 _DIRECTORY = Path(__file__).with_name("audit_page_files")
@@ -74,6 +74,7 @@ def page_data(report: Report, history: Sequence[dict[str, Any]], title: str) -> 
         "finished": report["finished"],
         "runs": [[run.get(field) for field in _RUN_FIELDS] for run in report["runs"]],
         "totals": report["totals"],
+        "failures": [[failure[field] for field in FAILURE_FIELDS] for failure in report["failures"]],
         "conflicts": len(report["conflicts"]),
         "workspaceStates": WORKSPACE_STATES,
         "pluginStates": PLUGIN_STATES,

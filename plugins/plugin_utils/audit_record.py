@@ -17,6 +17,8 @@ from .audit_diff import diffs_of
 WORKSPACE_STATES = ("in_sync", "drift", "unknown", "external", "none")
 PLUGIN_STATES = ("in_sync", "missing", "modified", "extra", "unmanaged", "placement", "restart_pending")
 
+FAILURE_FIELDS = ("inventory", "source", "type", "reason")
+
 # What a plugin with several kinds of drift is shown as: the first of these that it has.
 _BY_SEVERITY = ("unmanaged", "modified", "mode", "owner", "extra", "missing", "placement", "restart_pending")
 _SHOWN_AS = {"mode": "modified", "owner": "modified"}
@@ -40,6 +42,11 @@ def new_record(host: str, workspace_id: str | None, run: str) -> Record:
         "diffs": [],
         "notes": [],
     }
+
+
+def failed_source(failure: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is reported of a source of the inventory that failed: ``inventory``, ``source``, ``type`` and ``reason``."""
+    return {key: _reason(failure.get(key)) for key in FAILURE_FIELDS}
 
 
 def note_backend(record: Record, backend: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.printable import printable
-from .audit_record import PLUGIN_STATES, WORKSPACE_STATES, Record
+from .audit_record import FAILURE_FIELDS, PLUGIN_STATES, WORKSPACE_STATES, Record
 
 VERSION = 1
 MAX_BYTES = 2 * 1024**3
@@ -34,14 +34,18 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def new_report(runs: Sequence[dict[str, Any]], workspaces: Sequence[Record], conflicts: Sequence[dict[str, Any]] = ()) -> Report:
-    """Return a report about these workspaces; ``runs`` are what they were learnt in."""
+def new_report(
+    runs: Sequence[dict[str, Any]], workspaces: Sequence[Record], conflicts: Sequence[dict[str, Any]] = (), failures: Sequence[dict[str, str]] = ()
+) -> Report:
+    """Return a report about these workspaces; ``runs`` are what they were learnt in, ``failures`` the sources of the inventory that failed."""
+    distinct = [dict(zip(FAILURE_FIELDS, values)) for values in sorted({tuple(failure[key] for key in FAILURE_FIELDS) for failure in failures})]
     return {
         "version": VERSION,
         "started": min((run["started"] for run in runs), default=None),
         "finished": max((run["finished"] for run in runs), default=None),
-        "totals": totals(workspaces),
+        "totals": {**totals(workspaces), "failures": len(distinct)},
         "runs": list(runs),
+        "failures": distinct,
         "conflicts": list(conflicts),
         "workspaces": list(workspaces),
     }
@@ -72,7 +76,8 @@ def exit_status(report: Report, fail_on: Iterable[str] = POLICIES) -> int:
     for policy in fail_on:
         if policy not in _EXIT_BITS:
             raise InvalidInputError(f"fail_on {policy!r} is unknown: use {', '.join(POLICIES)}")
-        if report["totals"][policy]:
+        # What a failed source of the inventory would have named could not be looked at either.
+        if report["totals"][policy] or (policy == "unknown" and report["totals"]["failures"]):
             status |= _EXIT_BITS[policy]
     return status
 
@@ -90,7 +95,7 @@ def read(path: Path) -> Report:
     problem = _problem(data)
     if problem:
         raise WorkspaceError(f"report {path} cannot be used ({problem}): give drift.json as this version of the collection writes it")
-    return new_report(data["runs"], data["workspaces"], data["conflicts"])
+    return new_report(data["runs"], data["workspaces"], data["conflicts"], data["failures"])
 
 
 def write(path: Path, content: str) -> None:
@@ -126,6 +131,7 @@ def _umask() -> int:
 # What a reader relies on, with the types that a value may have.
 _TEXT, _TEXT_OR_NULL = (str,), (str, type(None))
 _RUN = {"id": _TEXT, "started": _TEXT, "finished": _TEXT}
+_FAILURE = dict.fromkeys(FAILURE_FIELDS, _TEXT)
 _CONFLICT = {"host": _TEXT, "workspace_id": _TEXT_OR_NULL, "kept": (dict,), "dropped": (dict,)}
 _WORKSPACE = {
     "host": _TEXT, "run": _TEXT, "state": _TEXT, "plugins": (list,), "diffs": (list,), "notes": (list,),
@@ -148,6 +154,7 @@ def _problem(data: object) -> str | None:
     workspaces = data.get("workspaces")
     problem = (
         _list_problem(data.get("runs"), _RUN, "'runs'")
+        or _list_problem(data.get("failures"), _FAILURE, "'failures'")
         or _list_problem(data.get("conflicts"), _CONFLICT, "'conflicts'")
         or _list_problem(workspaces, _WORKSPACE, "'workspaces'")
     )

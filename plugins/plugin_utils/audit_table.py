@@ -18,10 +18,10 @@ _MIN_WHAT = 20
 
 
 def as_table(report: Report, width: int, max_rows: int, every: bool = False) -> list[str]:
-    """Return the lines, each at most ``width`` columns: what could not be looked at first; with ``every``, also what is in sync."""
+    """Return the lines, all but the last at most ``width`` columns: what could not be looked at first; with ``every``, also what is in sync."""
     shown = [record for record in report["workspaces"] if every or record["state"] not in ("in_sync", "external")]
     shown.sort(key=lambda record: (_ORDER.index(record["state"]), record["host"]))
-    lines: list[str] = []
+    lines = [_cut(_failure(failure), width) for failure in report["failures"][:max_rows]]
     if shown:
         rows = [_row(record) for record in shown[:max_rows]]
         lines += _aligned([_TITLES, *rows], width)
@@ -35,7 +35,15 @@ def summary(report: Report) -> str:
     totals = report["totals"]
     parts = [f"{totals[state]} {text}" for state, text in (("in_sync", "in sync"), ("drift", "drifted"), ("unknown", "unknown"), ("none", "not there"))]
     parts += [f"{totals[state]} {text}" for state, text in (("external", "external"), ("restart_pending", "waiting for a restart")) if totals[state]]
-    return f"Audit of {totals['workspaces']} workspace{'' if totals['workspaces'] == 1 else 's'}: {', '.join(parts)}"
+    text = f"Audit of {totals['workspaces']} workspace{'' if totals['workspaces'] == 1 else 's'}: {', '.join(parts)}"
+    failures = totals["failures"]
+    return text + (f"; workspaces may be missing, for {failures} source{'' if failures == 1 else 's'} of the inventory failed" if failures else "")
+
+
+def _failure(failure: dict[str, str]) -> str:
+    where = ", ".join(filter(None, (failure["type"], failure["inventory"])))
+    name = f"{failure['source']} ({where})" if failure["source"] and where else failure["source"] or where
+    return printable(f"inventory  FAILED  {name}: {failure['reason']}")
 
 
 def _row(record: Record) -> tuple[str, ...]:

@@ -32,6 +32,19 @@ def test_the_first_sentence_and_the_totals(show: Callable[..., Page]) -> None:
     assert page.locator(".trend").inner_text().strip().endswith("keeps the same history.")
 
 
+def test_failed_sources_are_said_first_and_never_as_in_sync(show: Callable[..., Page]) -> None:
+    collector = samples.AuditCollector(samples.STARTED, samples.RUN)
+    collector.incomplete([samples.FAILED_SOURCE])
+    page = show(collector)
+    assert page.locator("#verdict").inner_text() == "1 source of the inventory failed, so workspaces may be missing."
+    assert page.locator("#failures li").all_inner_texts()[0].split("\n")[-2:] == ["rack-2", "(docker, fleet.workspaces.yml) " + samples.FAILED_SOURCE["reason"]]
+    collector.result("a", samples.PLUGIN, samples.inspection([samples.plugin("ecc")]), samples.STARTED)
+    page = show(collector)
+    assert page.locator("#verdict").inner_text() == "All 1 workspace looked at is in sync, but 1 source of the inventory failed, so workspaces may be missing."
+    assert not Axe().run(page).response["violations"]
+    assert show(samples.five_states()).locator("#failures").is_hidden()
+
+
 def test_every_state_has_a_sign_and_a_name_besides_its_colour(show: Callable[..., Page]) -> None:
     page = show(samples.five_states())
     cells = page.locator('.group .cell:not(.s-absent)').evaluate_all("all => all.map(one => [one.textContent, one.getAttribute('aria-label')])")

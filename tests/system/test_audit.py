@@ -169,9 +169,9 @@ def test_the_command_runs_an_audit_and_tells_in_sync_drift_and_unknown_apart(
     lab.reset("alpha")
     variables = tmp_path / "variables.json"
 
-    def audit(limit: str, *plugins: str) -> subprocess.CompletedProcess[str]:
+    def audit(limit: str, *plugins: str, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         variables.write_text(json.dumps({"workspace_plugins": wanted(plugin_sources, *plugins)}))
-        return command("run", "-i", lab.inventory, "--limit", limit, "--extra-vars", f"@{variables}", **lab.environment())
+        return command("run", "-i", lab.inventory, "--limit", limit, "--extra-vars", f"@{variables}", *more, **lab.environment())
 
     assert audit("alpha").returncode == 0
     drifted = audit("alpha", "ecc")
@@ -179,3 +179,10 @@ def test_the_command_runs_an_audit_and_tells_in_sync_drift_and_unknown_apart(
     assert audit("stopped").returncode == 4
     assert audit("alpha,stopped", "ecc").returncode == 6
     assert audit("nobody-is-called-so").returncode == 1
+
+    # what could be looked at is in sync, and nobody knows what else there is
+    fleet = tmp_path / "fleet.workspaces.yml"
+    fleet.write_text("{plugin: molecule_ai.workspace.workspaces, on_error: mark, sources: [{type: docker, docker_host: 'unix:///nonexistent.sock'}]}")
+    incomplete = audit("alpha", more=("-i", str(fleet), "--output-dir", str(tmp_path)))
+    assert incomplete.returncode == 4 and "Audit of 1 workspace: 1 in sync" in incomplete.stdout, incomplete.stdout
+    assert [failure["source"] for failure in report_in(tmp_path)["failures"]] == ["docker"]

@@ -139,6 +139,22 @@ def test_busy_workspaces_are_left_alone_and_tags(
     assert run.results("molecule_plugin") == [] and len(lab.starts(CANARY)) == fresh[CANARY] + 1 and lab.loaded_names(CANARY) == ["ecc"]
 
 
+def test_tags_of_the_playbooks_that_include_the_role(
+    lab: Lab, ansible: Callable[..., Run], fresh: dict[str, int], plugin_sources: pathlib.Path
+) -> None:
+    """With a tag of the role, install, remove and rollback do that part, and not silently nothing."""
+    variables = {"workspace_plugins": wanted(plugin_sources, "ecc"), "workspace_plugin_names": "ecc"}
+    run = ansible(INSTALL, "--tags", "plugins", limit=CANARY, variables=variables).ok()
+    assert run.result("molecule_plugin")["changed"] and lab.snapshot(CANARY, "plugins/ecc") and len(lab.starts(CANARY)) == fresh[CANARY]
+    run = ansible(INSTALL, "--tags", "restart", limit=CANARY, variables=variables).ok()
+    assert run.results("molecule_plugin") == [] and lab.loaded_names(CANARY) == ["ecc"]
+    removed = {"workspace_plugin_names": "ecc"}
+    ansible("molecule_ai.workspace.remove", "--skip-tags", "restart", limit=CANARY, variables=removed).ok()
+    assert not lab.snapshot(CANARY, "plugins/ecc") and len(lab.starts(CANARY)) == fresh[CANARY] + 1
+    ansible("molecule_ai.workspace.rollback", "--tags", "plugins", limit=CANARY, variables=removed).ok()
+    assert lab.snapshot(CANARY, "plugins/ecc") and len(lab.starts(CANARY)) == fresh[CANARY] + 1
+
+
 def test_not_knowing_is_not_idle(lab: Lab, ansible: Callable[..., Run], fresh: dict[str, int], plugin_sources: pathlib.Path) -> None:
     """Without an answer of the platform nothing is touched."""
     variables = {

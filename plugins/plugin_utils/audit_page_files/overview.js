@@ -8,13 +8,27 @@ const SVG = "http://www.w3.org/2000/svg";
 function verdict() {
   const all = totals.workspaces;
   const blind = totals.unknown + totals.none;
-  if (!all) return "This audit was about no workspace.";
+  const missing = totals.failures ? `${counted(totals.failures, "source")} of the inventory failed, so workspaces may be missing.` : "";
+  if (!all) return missing || "This audit was about no workspace.";
   const lookedAt = all - blind - totals.external;
-  if (!totals.drift && !blind) return lookedAt ? `All ${counted(lookedAt, "workspace")} looked at ${lookedAt === 1 ? "is" : "are"} in sync.` : "No workspace had to be looked at.";
+  if (!totals.drift && !blind) {
+    const good = lookedAt ? `All ${counted(lookedAt, "workspace")} looked at ${lookedAt === 1 ? "is" : "are"} in sync` : "No workspace had to be looked at";
+    return missing ? `${good}, but ${missing}` : `${good}.`;
+  }
   const parts = [];
   if (totals.drift) parts.push(`${totals.drift.toLocaleString("en")} of ${counted(all, "workspace")} ${totals.drift === 1 ? "has" : "have"} drifted`);
   if (blind) parts.push(`${totals.drift ? blind.toLocaleString("en") : `${blind.toLocaleString("en")} of ${counted(all, "workspace")}`} could not be looked at`);
-  return `${parts.join(", ")}.`;
+  return `${parts.join(", ")}. ${missing}`.trim();
+}
+
+/** The sources that failed, with their reasons. */
+function failures() {
+  const target = document.getElementById("failures");
+  target.hidden = !data.failures.length;
+  target.append(...data.failures.map(([inventory, source, kind, reason]) => {
+    const where = [kind, source && inventory].filter(Boolean).join(", ");
+    return element("li", "", [mark("unknown"), element("b", "", source || inventory || "inventory"), element("span", "", `${where ? `(${where}) ` : ""}${reason}`)]);
+  }));
 }
 
 function provenance() {

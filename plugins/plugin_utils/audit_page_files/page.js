@@ -55,6 +55,7 @@ const footer = ["Made by molecule_ai.workspace."];
 if (totals.restart_pending) footer.unshift(`${counted(totals.restart_pending, "workspace")} ${totals.restart_pending === 1 ? "waits" : "wait"} for a restart.`);
 if (data.conflicts) footer.unshift(`${counted(data.conflicts, "record")} of workspaces that were looked at more than once ${data.conflicts === 1 ? "was" : "were"} replaced by newer ones; drift.json lists them.`);
 document.getElementById("footer").textContent = footer.join(" ");
+failures();
 bar();
 tiles(only);
 trend();

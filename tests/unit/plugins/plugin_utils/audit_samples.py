@@ -14,6 +14,8 @@ BACKEND = "molecule_ai.workspace.workspace_backend_facts"
 PLUGIN = "molecule_ai.workspace.molecule_plugin"
 RUN = {"controller": "ops-1", "user": "deploy", "playbook": "audit.yml", "job": {"id": "4711", "template": "nightly audit"}}
 
+FAILED_SOURCE = {"inventory": "fleet.workspaces.yml", "source": "rack-2", "type": "docker", "reason": "the Docker engine did not answer within 30 s"}
+
 # What an agent may call a file, or write into one.
 HOSTILE = [
     "</script><script>window.pwned=1</script>",
@@ -91,6 +93,7 @@ def five_states() -> AuditCollector:
 def hostile() -> AuditCollector:
     """Each hostile text everywhere where an inventory, a workspace or an error could put it."""
     collector = AuditCollector(STARTED, {**RUN, "controller": HOSTILE[0], "job": {"id": HOSTILE[1]}})
+    collector.incomplete([dict.fromkeys(("inventory", "source", "type", "reason"), text) for text in HOSTILE])
     collector.expect({f"{text}{index}": text for index, text in enumerate(HOSTILE)})
     for index, text in enumerate(HOSTILE):
         host = f"{text}{index}"

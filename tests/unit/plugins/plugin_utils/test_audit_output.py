@@ -43,7 +43,7 @@ def test_table_is_cut_to_the_number_of_rows() -> None:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_hostile_texts_neither_break_the_table_nor_control_the_terminal(width: int) -> None:
     lines = as_table(samples.hostile().report(FINISHED), width, 50)
-    assert len(lines) == 1 + len(samples.HOSTILE) + 1
+    assert len(lines) == 2 * len(samples.HOSTILE) + 1 + 1
     for line in lines[:-1]:
         assert _columns(line) <= width
         assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2028]", line)
@@ -53,6 +53,29 @@ def test_an_audit_in_sync_has_no_table_but_totals() -> None:
     collector = samples.AuditCollector(samples.STARTED, samples.RUN)
     collector.result("a", samples.PLUGIN, samples.inspection([samples.plugin("ecc")]), samples.STARTED)
     assert as_table(collector.report(FINISHED), 80, 50) == ["Audit of 1 workspace: 1 in sync, 0 drifted, 0 unknown, 0 not there"]
+
+
+def with_a_failed_source() -> samples.AuditCollector:
+    collector = samples.AuditCollector(samples.STARTED, samples.RUN)
+    collector.result("a", samples.PLUGIN, samples.inspection([samples.plugin("ecc")]), samples.STARTED)
+    collector.incomplete([samples.FAILED_SOURCE])
+    return collector
+
+
+def test_a_failed_source_is_in_the_table_and_in_its_last_line() -> None:
+    lines = as_table(with_a_failed_source().report(FINISHED), 160, 50)
+    assert lines[0].split()[:4] == ["inventory", "FAILED", "rack-2", "(docker,"] and "fleet.workspaces.yml): the Docker engine did not" in lines[0]
+    assert lines[1:] == ["Audit of 1 workspace: 1 in sync, 0 drifted, 0 unknown, 0 not there; workspaces may be missing, for 1 source of the inventory failed"]
+    assert as_table(with_a_failed_source().report(FINISHED), 160, 0)[-1] == lines[-1]
+
+
+def test_a_failed_source_is_an_error_for_junit() -> None:
+    root = ElementTree.fromstring(as_junit(with_a_failed_source().report(FINISHED)))
+    suite = root[0]
+    assert (suite.get("name"), suite.get("errors"), root.get("errors"), root.get("tests")) == ("(inventory)", "1", "1", "2")
+    case = suite.find("testcase")
+    assert (case.get("classname"), case.get("name")) == ("(inventory)", "fleet.workspaces.yml rack-2")
+    assert case.find("error").get("message") == samples.FAILED_SOURCE["reason"]
 
 
 def test_progress_says_how_far_how_fast_and_how_long() -> None:
@@ -104,8 +127,8 @@ def test_junit_has_one_case_for_each_workspace_and_plugin() -> None:
 
 def test_junit_of_hostile_names_is_still_xml() -> None:
     root = ElementTree.fromstring(as_junit(samples.hostile().report(FINISHED)).encode("utf-8"))
-    assert [suite.get("name") for suite in root][0].startswith('"><svg')
-    assert len(list(root)) == len(samples.HOSTILE)
+    assert [suite.get("name") for suite in root][1].startswith('"><svg')
+    assert len(list(root)) == len(samples.HOSTILE) + 1
 
 
 def test_the_page_holds_hostile_texts_as_data_only() -> None:

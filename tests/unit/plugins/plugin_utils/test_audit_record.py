@@ -72,6 +72,40 @@ def test_a_failure_after_a_successful_look_does_not_hide_it_but_a_failed_look_do
     assert states(collector) == {"a": "unknown"}
 
 
+@pytest.mark.parametrize("blind", ["failed", "hidden", "one item of a loop"])
+def test_an_inspection_that_failed_is_not_made_good_by_another_that_succeeds(collector: AuditCollector, blind: str) -> None:
+    good = samples.inspection([samples.plugin("ecc")])
+    collector.result("a", samples.BACKEND, samples.backend(1), 0)
+    if blind == "failed":
+        collector.failure("a", samples.PLUGIN, {"msg": "the first list could not be looked at"}, 1)
+        collector.result("a", samples.PLUGIN, good, 2)
+    elif blind == "hidden":
+        collector.result("a", samples.PLUGIN, {"censored": "the output has been hidden", "changed": True}, 1)
+        collector.result("a", samples.PLUGIN, samples.inspection([samples.plugin("ecc")], [samples.drift("mail", "unmanaged")]), 2)
+    else:
+        collector.result("a", samples.PLUGIN, {"results": [{"censored": "hidden"}, good]}, 1)
+    collector.result("a", samples.BACKEND, samples.backend(1), 3)
+    record = only(collector)
+    assert record["state"] == "unknown" and {plugin["name"]: plugin["state"] for plugin in record["plugins"]}["ecc"] == "in_sync"
+    assert record["reason"].startswith("the first list could" if blind == "failed" else "the result of its inspection is hidden")
+
+
+def test_a_lookup_that_failed_is_made_good_by_one_that_succeeds(collector: AuditCollector) -> None:
+    collector.failure("a", samples.BACKEND, {"msg": "the engine did not answer"}, 0)
+    collector.result("a", samples.BACKEND, samples.backend(1), 1)
+    collector.result("a", samples.PLUGIN, samples.inspection([samples.plugin("ecc")]), 2)
+    assert states(collector) == {"a": "in_sync"}
+
+
+def test_a_failed_source_of_the_inventory_is_reported_once_even_without_a_workspace(collector: AuditCollector) -> None:
+    assert not collector.seen
+    collector.incomplete([samples.FAILED_SOURCE])
+    collector.incomplete([samples.FAILED_SOURCE, {**samples.FAILED_SOURCE, "source": "an\x1bother"}])
+    report = collector.report(samples.STARTED + 1)
+    assert collector.seen and report["workspaces"] == [] and report["totals"]["failures"] == 2
+    assert [failure["source"] for failure in report["failures"]] == ["an\\x1bother", "rack-2"]
+
+
 def test_a_failure_before_the_first_look_counts_once_the_play_is_known_as_an_audit(collector: AuditCollector) -> None:
     collector.failure("a", "ansible.builtin.validate_argument_spec", {"msg": "workspace_id is missing"}, 0)
     assert not collector.seen

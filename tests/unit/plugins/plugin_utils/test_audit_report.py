@@ -43,13 +43,23 @@ def test_the_schema_is_strict(report) -> None:
             validate(json.dumps({**report, **change}))
 
 
-@pytest.mark.parametrize(("drift", "unknown", "none", "fail_on", "status"), [
-    (0, 0, 0, ["drift", "unknown", "none"], 0), (1, 0, 0, ["drift", "unknown", "none"], 2), (0, 1, 0, ["drift", "unknown", "none"], 4),
-    (0, 0, 1, ["drift", "unknown", "none"], 4), (1, 1, 1, ["drift", "unknown", "none"], 6), (1, 1, 1, ["unknown"], 4), (1, 1, 1, [], 0),
-    (1, 0, 1, ["drift"], 2), (0, 0, 1, ["unknown"], 0),
+@pytest.mark.parametrize(("drift", "unknown", "none", "failures", "fail_on", "status"), [
+    (0, 0, 0, 0, ["drift", "unknown", "none"], 0), (1, 0, 0, 0, ["drift", "unknown", "none"], 2), (0, 1, 0, 0, ["drift", "unknown", "none"], 4),
+    (0, 0, 1, 0, ["drift", "unknown", "none"], 4), (1, 1, 1, 0, ["drift", "unknown", "none"], 6), (1, 1, 1, 0, ["unknown"], 4), (1, 1, 1, 1, [], 0),
+    (1, 0, 1, 1, ["drift"], 2), (0, 0, 1, 0, ["unknown"], 0), (0, 0, 0, 1, ["unknown"], 4), (1, 0, 0, 1, ["drift", "unknown"], 6), (0, 0, 0, 1, ["none"], 0),
 ])
-def test_exit_status_by_policy(drift, unknown, none, fail_on, status) -> None:
-    assert audit_report.exit_status({"totals": {"drift": drift, "unknown": unknown, "none": none}}, fail_on) == status
+def test_exit_status_by_policy(drift, unknown, none, failures, fail_on, status) -> None:
+    assert audit_report.exit_status({"totals": {"drift": drift, "unknown": unknown, "none": none, "failures": failures}}, fail_on) == status
+
+
+def test_a_failed_source_stays_in_a_merged_report_once(report, tmp_path) -> None:
+    collector = samples.AuditCollector(samples.STARTED + 500, samples.RUN)
+    collector.incomplete([samples.FAILED_SOURCE])
+    merged = audit_merge.merge([report, collector.report(FINISHED + 500), collector.report(FINISHED + 600)])
+    assert merged["failures"] == [samples.FAILED_SOURCE] and merged["totals"]["failures"] == 1
+    audit_history.append(tmp_path / "history.jsonl", merged)
+    assert json.loads((tmp_path / "history.jsonl").read_text())["failures"] == 1
+    validate(audit_report.as_json(merged))
 
 
 def test_an_unknown_policy_is_refused() -> None:
@@ -60,7 +70,9 @@ def test_an_unknown_policy_is_refused() -> None:
 @pytest.mark.parametrize(("content", "problem"), [
     ("", "is not JSON"), ("[]", "it is no report"), ("{}", "its version is None"), ('{"version": 1}', "'runs'"),
     ('{"version": 1, "runs": [{}], "workspaces": [], "conflicts": []}', "'runs' has an element without a usable 'id'"),
-    ('{"version": 1, "runs": [], "conflicts": [], "workspaces": [{"host": "a", "run": "r", "state": "fine"}]}', "'workspaces' has an element without a usable"),
+    ('{"version": 1, "runs": [], "conflicts": [], "workspaces": []}', "'failures' is no list"),
+    ('{"version": 1, "runs": [], "failures": [], "conflicts": [], "workspaces": [{"host": "a", "run": "r", "state": "fine"}]}',
+     "'workspaces' has an element without a usable"),
 ])
 def test_what_is_no_report_is_refused_with_the_path(tmp_path, content, problem) -> None:
     path = tmp_path / "x.json"
@@ -79,7 +91,8 @@ def test_every_field_that_is_relied_on_is_checked(report, tmp_path) -> None:
     """Each required field of a workspace and of its plugins is taken away or broken in turn: nothing else than an error may come of it."""
     tampered = next(record for record in report["workspaces"] if record["host"] == "tampered")
     path = tmp_path / "x.json"
-    for target in (tampered, tampered["plugins"][0], tampered["plugins"][0]["drift"][0], tampered["diffs"][0], report["runs"][0]):
+    report["failures"] = [dict(samples.FAILED_SOURCE)]
+    for target in (report["failures"][0], tampered, tampered["plugins"][0], tampered["plugins"][0]["drift"][0], tampered["diffs"][0], report["runs"][0]):
         for key, value in list(target.items()):
             for broken in ({}, {key: {"not": "this"}}, {key: None}, {key: 7}):
                 del target[key]

@@ -456,17 +456,20 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         groups = {workspace_id: [self._sanitize_group_name(name) for name in fleet_hosts.groups(each, group_by)] for workspace_id, each in found.items()}
         hosts = self._constructed(found, groups)
         workspaces = self._group(fleet_hosts.GROUP)
-        for workspace_id, made in hosts.items():
+        # in order, for plays over it and for people who read its graph
+        for name in sorted(set(itertools.chain.from_iterable(groups.values()))):
+            if name.startswith("tier_"):
+                workspaces.add_child_group(self._group(name))
+            else:
+                self._group(name)
+        for workspace_id, made in sorted(hosts.items(), key=lambda item: item[1].name):
             # its name is no group's, so it can be added by name; for all else ansible-core would look for a group of that name first
             self.inventory.add_host(made.name)
             host = self.inventory.hosts[made.name]
             for name, value in itertools.chain(found[workspace_id].items(), made.variables.items()):
                 host.set_variable(name, value)
             for name in groups[workspace_id]:
-                group = self._group(name)
-                if name.startswith("tier_"):
-                    workspaces.add_child_group(group)
-                group.add_host(host)
+                self._group(name).add_host(host)
             if "tier" not in group_by:
                 workspaces.add_host(host)
             for name in made.groups:

@@ -114,6 +114,20 @@ def test_hosts_variables_groups_and_constructed(fleet: Fleet) -> None:
     assert {host.name for host in data.groups["workspaces"].hosts} == {A} and set(data.groups) == {"all", "ungrouped", "workspaces"}
 
 
+def test_hosts_and_groups_are_in_order(fleet: Fleet) -> None:
+    """The order of ``ansible-inventory --graph`` and of a play, whatever the sources say first."""
+    known = [
+        {"workspace_id": workspace_id, "name": name, "runtime": runtime, "status": status}
+        for workspace_id, name, runtime, status in [
+            (B, "beta", "langgraph", "online"), (A, "alpha", "external", "offline"), (A.replace("3f2b", "0f2b"), "gamma", "claude-code", "online")]
+    ]
+    data = fleet.parse([fleet.known(*known)], hostnames=["workspace_name"])
+    assert list(data.hosts) == ["alpha", "beta", "gamma"] and [host.name for host in data.groups["status_online"].hosts] == ["beta", "gamma"]
+    assert [group.name for group in data.groups["workspaces"].child_groups] == ["tier_external", "tier_none"]
+    names = [name for name in data.groups if name.startswith(("runtime_", "status_"))]
+    assert names == sorted(names) and len(names) == 5
+
+
 def test_values_are_templates_and_failures_fail(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default a source that failed is the end, and the failure can be read all the same; secrets are in neither."""
     monkeypatch.setenv("PLATFORM", "http://127.0.0.1:9")

@@ -324,6 +324,7 @@ from ansible.inventory.group import Group
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
 from ansible.utils.path import basedir
 from ansible.utils.unsafe_proxy import wrap_var
+from ansible.utils.vars import combine_vars
 
 from ..module_utils import names
 from ..module_utils.errors import InvalidInputError, WorkspaceError
@@ -466,7 +467,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             # its name is no group's, so it can be added by name; for all else ansible-core would look for a group of that name first
             self.inventory.add_host(made.name)
             host = self.inventory.hosts[made.name]
-            for name, value in itertools.chain(found[workspace_id].items(), made.variables.items()):
+            # all at once, as ansible-core itself does it: set_variable looks at each name anew
+            host.vars = combine_vars(host.vars, found[workspace_id])
+            for name, value in made.variables.items():
                 host.set_variable(name, value)
             for name in groups[workspace_id]:
                 self._group(name).add_host(host)

@@ -55,7 +55,8 @@ class EngineOptions:
 
     def as_parameters(self) -> dict[str, t.Any]:
         """The options as arguments of a task, without those that have no value: what :meth:`from_parameters` takes."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        # not asdict, which copies: an inventory asks this for each workspace
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     @property
     def uses_tls(self) -> bool:

@@ -99,7 +99,7 @@ def test_hosts_variables_groups_and_constructed(fleet: Fleet) -> None:
         )
     assert set(data.hosts) == {"alpha", B}
     alpha = data.hosts["alpha"].get_vars()
-    assert (alpha["workspace_id"], alpha["workspace_tier"], alpha["ansible_host"], alpha["rank"]) == (A, "docker", f"ws-{A[:12]}", 6)
+    assert (alpha["workspace_id"], alpha["workspace_tier"], alpha["ansible_host"], int(alpha["rank"])) == (A, "docker", f"ws-{A[:12]}", 6)
     assert alpha["workspace_docker_host"] == alpha["ansible_docker_docker_host"] == alpha["workspace_backend"]["engine"]["docker_host"] == engine.url
     assert alpha["workspace_field_sources"]["runtime"] == "file" and alpha["workspace_sources"] == ["file", "docker"]
     from ansible.template import Templar

@@ -9,7 +9,7 @@ content may hold blank lines and lines that look like headers, so a block is rec
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .directory_files import LeaveAlone
 
@@ -58,11 +58,12 @@ def header(plugin_name: str, kind: str, file_name: str) -> str:
     return f"# Plugin: {plugin_name} / {kind}: {file_name}"
 
 
-def cut_blocks(text: str, plugin_name: str, content_of: Callable[[str], Optional[str]]) -> Cut:
+def cut_blocks(text: str, plugin_name: str, contents_of: Callable[[str], Sequence[str]]) -> Cut:
     """Cut every block out of ``text`` that equals what the plugin's file would have written.
 
-    ``content_of`` returns the content of the file behind a header line, None when there is no such file. It is also asked for the headers
-    of other plugins, because their blocks may quote one of ours and stay whole. Everything else in the text stays byte for byte.
+    ``contents_of`` returns what the file behind a header line may have held, one for each known version of the plugin; nothing when there is no such
+    file. Where several are found, the longest is the block: one version may be the beginning of another. It is also asked for the headers of other
+    plugins, because their blocks may quote one of ours and stay whole. Everything else in the text stays byte for byte.
 
     Of the blank lines that follow a block, those in front of another header or of the end go with it. In front of other text at most one
     goes, and none where two lines of other text would otherwise run into one paragraph.
@@ -72,7 +73,7 @@ def cut_blocks(text: str, plugin_name: str, content_of: Callable[[str], Optional
     own_header = re.compile(rf"# Plugin: {re.escape(plugin_name)} / (?:rule|fragment): ")
     lines = _split_lines(text)
     bare = [_bare(line) for line in lines]
-    contents: Dict[str, Optional[List[str]]] = {}
+    contents: Dict[str, List[List[str]]] = {}
     kept_lines: List[str] = []
     removed: Dict[str, None] = {}
     changed: Dict[str, None] = {}
@@ -83,8 +84,9 @@ def cut_blocks(text: str, plugin_name: str, content_of: Callable[[str], Optional
         end = None
         if _ANY_HEADER.match(line):
             if line not in contents:
-                contents[line] = _written_lines(content_of(line))
-            end = _end_of_block(bare, position + 1, contents[line], work)
+                contents[line] = [_written_lines(content) for content in contents_of(line)]
+            ends = [_end_of_block(bare, position + 1, content, work) for content in contents[line]]
+            end = max((found for found in ends if found is not None), default=None)
         if own_header.match(line):
             if end is not None:
                 removed[line] = None
@@ -111,17 +113,13 @@ def _bare(line: str) -> str:
     return line[:-1] if line.endswith("\r") else line
 
 
-def _written_lines(content: Optional[str]) -> Optional[List[str]]:
+def _written_lines(content: str) -> List[str]:
     """Return the lines that the adapter writes of a file: text mode unifies line ends, and the content is stripped."""
-    if content is None:
-        return None
     return content.replace("\r\n", "\n").replace("\r", "\n").strip().split("\n")
 
 
-def _end_of_block(bare: List[str], start: int, content: Optional[List[str]], work: _Work) -> Optional[int]:
+def _end_of_block(bare: List[str], start: int, content: List[str], work: _Work) -> Optional[int]:
     """Return the index behind the content when exactly it follows (blank lines first), None otherwise."""
-    if content is None:
-        return None
     if content == [""]:
         return start
     while start < len(bare) and not bare[start].strip():

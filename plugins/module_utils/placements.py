@@ -14,6 +14,7 @@ What a plugin's own adapter or its ``setup.sh`` did is unknown to us and stays.
 """
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -178,11 +179,8 @@ def _remove_texts(
             if b"\0" in content:
                 raise LeaveAlone("is a binary file")
             text = content.decode("utf-8", "surrogateescape")
-            removed: List[str] = []
-            changed: List[str] = []
-            for own in own_sources:
-                text, cut, changed = placed_text.cut_blocks(text, plugin_name, _content_of({**own, **other_sources}))
-                removed += cut
+            # All versions in one pass: cut one after the other, one that is the beginning of another would take the header from the rest.
+            text, removed, changed = placed_text.cut_blocks(text, plugin_name, _contents_of([*own_sources, other_sources]))
             entries = ["{} {}".format(*placed_text.split_header(header)) for header in removed]
             kept = [("", _why_kept(header, header in known_headers)) for header in changed]
             if removed and not text.strip():
@@ -192,18 +190,19 @@ def _remove_texts(
         _rewrite_file(config_fd, MEMORY_FILE, MEMORY_FILE, rewrite, staging_fd, report, expected=bool(known_headers))
 
 
-def _content_of(sources: _TextSources) -> Callable[[str], Optional[str]]:
-    """Return the function that reads the file behind a header line; None when there is no such file that the adapter could have read."""
+def _contents_of(versions: Sequence[_TextSources]) -> Callable[[str], List[str]]:
+    """Return the function that reads the files behind a header line, of those that the adapter could have read."""
 
-    def content_of(header: str) -> Optional[str]:
-        source = sources.get(header)
-        try:
-            opened = None if source is None else files.read_file(source[0], source[1], f"the plugin's file {source[1]}", MAX_TEXT_BYTES)
-        except LeaveAlone:
-            return None
-        return None if opened is None else opened.content.decode("utf-8", "surrogateescape")
+    def contents_of(header: str) -> List[str]:
+        contents = []
+        for source in [sources[header] for sources in versions if header in sources]:
+            with contextlib.suppress(LeaveAlone):
+                opened = files.read_file(source[0], source[1], f"the plugin's file {source[1]}", MAX_TEXT_BYTES)
+                if opened is not None:
+                    contents.append(opened.content.decode("utf-8", "surrogateescape"))
+        return contents
 
-    return content_of
+    return contents_of
 
 
 def _why_kept(header: str, has_source: bool) -> str:

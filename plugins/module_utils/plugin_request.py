@@ -19,13 +19,14 @@
                         "receipt_problem": str | None, "placements": {"removed": [...], "kept": [...]} | None, "has_remains": bool,
                         "previous": {"digest": str | None, "entries": Entries | None, "source": str | None, "plugin_version": str | None,
                                      "rolled_back": bool, "problem": str | None} | None}},
-     "unmanaged": [name], "restart_pending": [name], "interrupted": [name]}
+     "unmanaged": [name], "other_files": [name], "restart_pending": [name], "interrupted": [name]}
 
 ``entries`` are given for what differs; ``placements`` are what an upgrade or a removal would make of them. ``has_remains``: its directory is gone,
 though it was never removed. ``previous`` (for ``rolled_back`` only) is what the plugin will be; with ``rolled_back`` true it is that already, and
 ``problem`` says why it cannot. ``unmanaged`` holds whatever lies in the ``plugins`` directory and is not named in the request, be its name a
-plugin's or not. ``interrupted`` are the changes that ``apply`` would settle first, even one without plugins: an earlier run has not finished them,
-or another one is making them right now.
+plugin's or not; ``other_files`` what of that the runtime does not load, because it is neither a directory nor a link: ``exclusive`` does not describe
+it. ``exclusive`` does describe plugins with ``has_remains`` that nobody named. ``interrupted`` are the changes that ``apply`` would settle first, even
+one without plugins: an earlier run has not finished them, or another one is making them right now.
 
 ``read`` (read-only, no lock): ``files``: ``[{"plugin", "path", "previous": bool (of the previous version)}]``, ``max_bytes`` per file ->
 ``{"files": [{"plugin", "path", "previous", "text": str | None}]}``; None for what is gone, is no UTF-8 text, is no plain file or is larger.
@@ -98,10 +99,11 @@ def _inspect(request: Request) -> dict[str, Any]:
     if not isinstance(exclusive, bool) or not isinstance(request.get("placements") or False, bool):
         raise InvalidInputError("exclusive and placements must be true or false")
     with open_for_reading(request.config_dir) as directories:
-        found = directories.plugin_names()
-        unmanaged = [name for name in found if name not in wanted]
+        unmanaged = [name for name in directories.plugin_names() if name not in wanted]
+        loaded = [name for name in unmanaged if stray_directories.is_loaded(directories.plugins_fd, name)]
         if exclusive:
-            wanted.update({name: None for name in unmanaged if is_plugin_name(name)})
+            unnamed = [*(name for name in loaded if is_plugin_name(name)), *plugin_store.remains(directories)]
+            wanted.update({name: None for name in sorted(unnamed) if name not in wanted})
         plugins: dict[str, Any] = {}
         described = 0
         for name, digest in wanted.items():
@@ -117,6 +119,7 @@ def _inspect(request: Request) -> dict[str, Any]:
         return {
             "plugins": plugins,
             "unmanaged": [printable(name) for name in unmanaged],
+            "other_files": [printable(name) for name in unmanaged if name not in loaded],
             "restart_pending": sorted(_pending(directories)),
             "interrupted": [printable(name) for name in leftovers(directories.staging_fd)],
         }

@@ -251,6 +251,14 @@ def has_remains(directories: WorkspaceDirectories, name: str) -> bool:
     return directories.installed_fd is not None and safe_files.exists(directories.installed_fd, name)
 
 
+def remains(directories: WorkspaceDirectories) -> list[str]:
+    """The names of all plugins that :func:`has_remains` is true of and in whose place nothing lies."""
+    if directories.installed_fd is None:
+        return []
+    names = [name for name in os.listdir(directories.installed_fd) if is_plugin_name(name)]
+    return sorted(name for name in names if directories.plugins_fd is None or not safe_files.exists(directories.plugins_fd, name))
+
+
 def _commit(directories: WorkspaceDirectories, slots: _Slots, planned: Sequence[_Planned], settings: Settings, results: dict[str, Any]) -> None:
     done: list[str] = []
     for item in planned:

@@ -29,7 +29,7 @@ def find(directories: WorkspaceDirectories) -> list[str]:
     if directories.plugins_fd is None:
         return []
     names = [name for name in os.listdir(directories.plugins_fd) if not is_plugin_name(name)]
-    return sorted(name for name in names if _is_loaded(directories.plugins_fd, name))
+    return sorted(name for name in names if is_loaded(directories.plugins_fd, name))
 
 
 def predict(directories: WorkspaceDirectories, name: str, claude_directories: Sequence[str]) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def remove(directories: WorkspaceDirectories, chosen: Collection[str], claude_di
     return results
 
 
-def _is_loaded(plugins_fd: int, name: str) -> bool:
+def is_loaded(plugins_fd: int | None, name: str) -> bool:
+    """Whether the runtime may load ``name``: it is a directory, or a link that may lead to one. Any other file below ``plugins`` is nothing to it."""
     try:
         mode = os.stat(name, dir_fd=plugins_fd, follow_symlinks=False).st_mode
     except FileNotFoundError:

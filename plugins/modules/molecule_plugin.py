@@ -179,6 +179,7 @@ options:
       - Remove every plugin directory that O(name) or O(plugins) does not name.
       - That includes directories whose names no plugin can have, dot directories too, because the runtime loads them. Other files are not removed, only
         listed in RV(unmanaged).
+      - It also includes what the runtime made of a plugin whose directory somebody has deleted.
     type: bool
     default: false
   max_bytes:
@@ -451,9 +452,9 @@ drift:
     kind:
       description:
         - V(missing), V(modified), V(extra), V(owner) or V(mode) for a file or directory.
-        - V(placement) for something that the runtime made of the plugin and that was changed since; the path is relative to the config dir.
+        - V(placement) for something that the runtime made of the plugin and that was changed since, and for what it made of a plugin whose directory
+          somebody has deleted; RV(drift[].path) is relative to the config dir.
         - V(unmanaged) for a plugin that was not asked for, V(restart_pending) for one that was changed without a restart since.
-        - V(placement) for what the runtime made of a plugin whose directory somebody has deleted. RV(drift[].path) says what it is.
       returned: success
       type: str
       sample: modified
@@ -478,7 +479,7 @@ drift_count:
   type: int
   sample: 2
 unmanaged:
-  description: What lies in the workspace's C(plugins) directory and was not asked for.
+  description: What lies in the workspace's C(plugins) directory and was not asked for. Files are listed, though they are no drift.
   returned: success
   type: list
   elements: str

@@ -52,8 +52,9 @@ def result_of(plans: Sequence[PluginPlan], inspection: Inspection, application: 
     else:
         change = any(plugin.changed for plugin in application.plugins.values())
         pending = application.restart_pending
-    planned = {plan.name for plan in plans}
-    whole = [_whole(name, "unmanaged", "absent", "installed") for name in inspection.unmanaged if name not in planned]
+    # A file beside the plugins is in nobody's way.
+    no_drift = {*(plan.name for plan in plans), *inspection.other_files}
+    whole = [_whole(name, "unmanaged", "absent", "installed") for name in inspection.unmanaged if name not in no_drift]
     whole += [_whole(name, "restart_pending", "restarted", "not restarted since the last change") for name in inspection.restart_pending]
     drift = drift_entries(plans, max_drift) + whole
     return {

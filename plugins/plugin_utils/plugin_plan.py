@@ -229,9 +229,11 @@ def warn_of_moved_tag(wanted: WantedPlugin, plan: PluginPlan) -> str | None:
 
 
 def plan_unmanaged(name: str, observed: Observed) -> PluginPlan:
-    """Decide to remove a plugin that nobody asked for."""
-    drift = (_whole("unmanaged", "absent", f"installed, {observed.digest}"),) if observed.exists else ()
-    return PluginPlan(name, "absent", None, observed, "removed" if observed.exists else "none", drift)
+    """Decide to remove a plugin that nobody asked for, or what is left of one."""
+    drift = [_whole("unmanaged", "absent", f"installed, {observed.digest}")] if observed.exists else []
+    if observed.has_remains:
+        drift = _drift_of_remains(observed)
+    return PluginPlan(name, "absent", None, observed, "removed" if drift else "none", tuple(drift))
 
 
 def needed_bundles(plans: Sequence[PluginPlan]) -> dict[str, PreparedPlugin]:

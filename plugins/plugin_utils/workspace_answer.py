@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Mapping, TypeVar
 
 from ..module_utils.errors import WorkspaceError
+from ..module_utils.names import is_plugin_name
 from ..module_utils.plugin_tree import Entries
 
 _T = TypeVar("_T")
@@ -64,6 +65,7 @@ class Observed:
 class Inspection:
     """The answer to ``inspect``. ``others`` are the plugins that were not asked for by name, when all were to be described.
 
+    ``unmanaged`` names what lies beside the plugins that were asked for, ``other_files`` what of that can be no plugin, because it is no directory.
     ``interrupted`` names the plugins whose change an earlier run has not finished, or another one is making right now.
     """
 
@@ -72,6 +74,7 @@ class Inspection:
     unmanaged: tuple[str, ...]
     restart_pending: tuple[str, ...]
     interrupted: tuple[str, ...]
+    other_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,14 @@ def parse_inspection(answer: object, names: list[str]) -> Inspection:
     plugins = _mapping(data.get("plugins"), "plugins")
     unmanaged = _texts(data.get("unmanaged"), "unmanaged")
     # Whatever is not a plugin's name is sent back as one of the workspace's own listing to choose from, never as part of a path.
-    others = [name for name in unmanaged if name in plugins and name not in names]
+    others = [name for name in plugins if name not in names and (name in unmanaged or is_plugin_name(name))]
     return Inspection(
         plugins={name: _observed(plugins.get(name), f"plugins.{name}") for name in names},
         others={name: _observed(plugins[name], f"plugins.{name}") for name in sorted(others)},
         unmanaged=unmanaged,
         restart_pending=_texts(data.get("restart_pending"), "restart_pending"),
         interrupted=_texts(data.get("interrupted"), "interrupted"),
+        other_files=_texts(data.get("other_files"), "other_files"),
     )
 
 

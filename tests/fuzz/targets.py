@@ -142,7 +142,7 @@ def text(data: bytes) -> None:
     content = rule.decode("utf-8", "surrogateescape")
     before = memory.decode("utf-8", "surrogateescape")
     with contextlib.suppress(LeaveAlone):
-        cut = placed_text.cut_blocks(before, "p", lambda header: content if header.endswith(".md") else None)
+        cut = placed_text.cut_blocks(before, "p", lambda header: [content] if header.endswith(".md") else [])
         assert len(cut.text) <= len(before) and (cut.removed or cut.text == before)
         for header in cut.removed:
             placed_text.split_header(header)

@@ -154,6 +154,30 @@ def test_unmanaged_plugins_are_reported_or_removed(workspace: Workspace) -> None
     assert workspace.run(name="ecc", source="./ecc", exclusive=True)["changed"] is False
 
 
+def test_files_beside_the_plugins_are_listed_and_nothing_else(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    for name in ("README.md", "notes.md"):
+        (workspace.plugins / name).write_text("a person's")
+    workspace.run(name="ecc", source="./ecc", exclusive=True)
+    result = workspace.run(name="ecc", source="./ecc", exclusive=True)
+    assert (result["changed"], result["unmanaged"]) == (False, ["README.md", "notes.md"])
+    assert {drift["kind"] for drift in result["drift"]} == {"restart_pending"} and result["drift_count"] == 1
+    assert (workspace.plugins / "notes.md").read_text() == "a person's"
+
+
+def test_exclusive_takes_away_what_a_deleted_plugin_has_left(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    (workspace.config_dir / "CLAUDE.md").write_text("# Plugin: ecc / rule: a.md\n\n# a\n\n")
+    shutil.rmtree(workspace.plugins / "ecc")
+    predicted = workspace.run(check=True, diff=True, plugins=[], exclusive=True)
+    result = workspace.run(plugins=[], exclusive=True)
+    assert result["plugins"] == predicted["plugins"]
+    assert [(item["name"], item["action"], item["removed_placements"]) for item in result["plugins"]] == [("ecc", "removed", ["CLAUDE.md: rule a.md"])]
+    assert [(drift["plugin"], drift["path"]) for drift in result["drift"] if drift["kind"] == "placement"] == [("ecc", "CLAUDE.md: rule a.md")]
+    assert not (workspace.config_dir / "CLAUDE.md").exists()
+    assert workspace.run(plugins=[], exclusive=True)["changed"] is False
+
+
 def test_the_receipt_says_who_did_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOB_ID", "17")
     requests: list[dict[str, Any]] = []

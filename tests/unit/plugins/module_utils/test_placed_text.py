@@ -18,8 +18,12 @@ BLOCK_A = f"{A}\n\nRule a.\n\nMore of it.\n"
 BLOCK_B = f"{B}\n\nFragment b.\n"
 
 
+def known(contents: typing.Mapping[str, str]) -> typing.Callable[[str], typing.List[str]]:
+    return lambda header: [contents[header]] if header in contents else []
+
+
 def cut(text: str, contents: typing.Optional[typing.Mapping[str, str]] = None) -> str:
-    return cut_blocks(text, "p", (CONTENTS if contents is None else contents).get).text
+    return cut_blocks(text, "p", known(CONTENTS if contents is None else contents)).text
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,12 @@ def test_exactly_the_blocks_go(text: str, rest: str) -> None:
     assert cut(text) == rest
 
 
+def test_of_several_versions_the_longest_that_is_there_goes() -> None:
+    short, long, other = "Rule a.\n", "Rule a.\n\nMore of it.\n", "Rule a.\n\nSomething else.\n"
+    for versions in ([short, long], [long, short], [other, short, long]):
+        assert cut_blocks(f"mine\n\n{BLOCK_A}\nyours\n", "p", lambda header, versions=versions: versions if header == A else []).text == "mine\n\nyours\n"
+
+
 def test_two_paragraphs_of_a_person_are_not_joined() -> None:
     """The blank line may be the adapter's or the person's; without it the two would be one paragraph."""
     assert cut(f"mine\n{BLOCK_A}\nyours\n") == "mine\n\nyours\n"
@@ -72,13 +82,13 @@ def test_what_is_not_exactly_a_block_stays(text: str) -> None:
 
 def test_what_was_found_is_told_in_order_and_once() -> None:
     text = BLOCK_B + BLOCK_A + BLOCK_A + BLOCK_A.replace("More", "Less") + "# Plugin: p / rule: old.md\n\nOld.\n"
-    found = cut_blocks(text, "p", CONTENTS.get)
+    found = cut_blocks(text, "p", known(CONTENTS))
     assert (found.removed, found.changed) == ([B, A], [A, "# Plugin: p / rule: old.md"])
 
 
 def test_a_name_is_not_a_pattern() -> None:
     contents = {"# Plugin: p.q / rule: a.md": "x"}
-    assert cut_blocks("# Plugin: pxq / rule: a.md\n\nx\n", "p.q", contents.get) == ("# Plugin: pxq / rule: a.md\n\nx\n", [], [])
+    assert cut_blocks("# Plugin: pxq / rule: a.md\n\nx\n", "p.q", known(contents)) == ("# Plugin: pxq / rule: a.md\n\nx\n", [], [])
 
 
 def test_content_with_headers_and_blank_lines_goes_whole() -> None:

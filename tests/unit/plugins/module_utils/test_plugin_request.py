@@ -340,8 +340,6 @@ def tamper(workspace: Workspace) -> None:
 @pytest.mark.parametrize("vanished", [False, True], ids=["live plugin tampered with", "live plugin deleted"])
 @pytest.mark.parametrize("wanted", [COMPLETE, V2, None], ids=["repair", "upgrade", "removal"])
 def test_what_was_placed_of_the_installed_version_goes_whatever_became_of_the_live_one(workspace, wanted, vanished, restarted):
-    if vanished and wanted is None:
-        pytest.skip("there is no plugin to remove any more")
     (workspace.config / "CLAUDE.md").write_bytes(b"my own line\n")
     workspace.apply({"ecc": COMPLETE})
     adapter = Adapter(workspace.config, str(workspace.config / ".claude"))
@@ -371,6 +369,19 @@ def test_what_a_person_changed_in_a_placement_stays_though_the_installed_version
     assert [kept["path"] for kept in result["kept"]] == [".claude/settings.json: model", ".claude/commands/go.md"]
 
 
+@pytest.mark.parametrize("wanted", [V2, None], ids=["upgrade", "removal"])
+def test_text_that_was_appended_to_a_live_rule_and_placed_goes_with_it(workspace, wanted):
+    """Otherwise the text would stay active below no header, reported as removed."""
+    workspace.apply({"ecc": V1})
+    (workspace.plugins / "ecc" / "rules" / "one.md").write_bytes(b"# One\n\nExcept on Fridays.\n")
+    (workspace.config / "CLAUDE.md").write_bytes(b"my own line\n")
+    Adapter(workspace.config, str(workspace.config / ".claude")).start()
+    assert b"Fridays" in (workspace.config / "CLAUDE.md").read_bytes()
+    result = workspace.apply({"ecc": wanted})["plugins"]["ecc"]
+    assert "CLAUDE.md: rule one.md" in result["removed_placements"] and result["kept"] == []
+    assert (workspace.config / "CLAUDE.md").read_bytes().strip() == b"my own line"
+
+
 def test_only_what_the_runtime_places_something_of_is_kept_aside(installed):
     kept = contents(installed.state / "installed" / "ecc")
     assert sorted(kept) == [".", "rules", "rules/one.md", "skills", "skills/helper", "skills/helper/SKILL.md", "skills/helper/run.sh"]
@@ -397,6 +408,30 @@ def test_exclusive_describes_the_unmanaged_that_can_be_removed(installed):
     assert sorted(seen["plugins"]) == [".hidden", "ecc", "other"]
     assert seen["plugins"]["other"]["digest"] == digest_of(V2) and seen["plugins"]["other"]["placements"] is not None
     json.dumps(seen)
+
+
+def test_exclusive_leaves_files_alone_whatever_they_are_called(installed):
+    for name in ("notes.md", "Notes.txt", "readme"):
+        (installed.plugins / name).write_bytes(b"a person's")
+    os.mkfifo(installed.plugins / "pipe")
+    (installed.plugins / "link").symlink_to("/etc")
+    seen = installed.inspect({"ecc": V1}, exclusive=True)
+    assert sorted(seen["plugins"]) == ["ecc", "link"]
+    assert seen["unmanaged"] == ["Notes.txt", "link", "notes.md", "pipe", "readme"]
+    assert seen["other_files"] == ["Notes.txt", "notes.md", "pipe", "readme"]
+
+
+def test_exclusive_finds_what_is_left_of_a_plugin_that_somebody_deleted(installed):
+    installed.apply({"old": V2})
+    Adapter(installed.config, str(installed.config / ".claude")).start()
+    shutil.rmtree(installed.plugins / "old")
+    assert list(installed.inspect({"ecc": V1})["plugins"]) == ["ecc"]
+    seen = installed.inspect({"ecc": V1}, exclusive=True)
+    assert seen["plugins"]["old"]["has_remains"] is True and seen["unmanaged"] == []
+    assert "CLAUDE.md: rule two.md" in seen["plugins"]["old"]["placements"]["removed"]
+    done = installed.apply({"old": None})["plugins"]["old"]
+    assert done["changed"] is True and "CLAUDE.md: rule two.md" in done["removed_placements"]
+    assert list(installed.inspect({"ecc": V1}, exclusive=True)["plugins"]) == ["ecc"]
 
 
 # An agent that attacks ------------------------------------------------------------------------------------------------

@@ -1,11 +1,7 @@
 # Copyright (c) The molecule_ai.workspace maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print the troubleshooting page of the eic connection, made from the table that its errors come from.
-
-``.cache/venv/bin/python tests/build/troubleshooting_page.py > docs/troubleshooting-eic.md``: the page is committed, since it
-belongs to the collection's tarball; test_troubleshooting_page.py fails when it is not current.
-"""
+"""The troubleshooting page of the eic connection, made from the table that its errors come from."""
 from __future__ import annotations
 
 import dataclasses
@@ -70,7 +66,3 @@ def _repeated(code: str, failure: eic_errors.Failure) -> str:
     if code in eic_session.REPEATED_ONCE:
         return "once, with a new look-up and key push"
     return "some times, with growing pauses" if failure.retryable else "no"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -50,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         query = commands.add_parser(run.__name__, help=help_text)
         query.add_argument("workspace", help="name or id")
         query.set_defaults(run=run)
+    files_parser = commands.add_parser("files", help="what is in a workspace's config directory, as JSON: kind, mode, owner, SHA-256 by path")
+    files_parser.add_argument("workspace", help="name or id")
+    files_parser.set_defaults(run=files)
+    show_parser = commands.add_parser("show", help="print a file of a workspace's config directory")
+    show_parser.add_argument("workspace", help="name or id")
+    show_parser.add_argument("path", help="below the config directory")
+    show_parser.set_defaults(run=show)
     reset_parser = commands.add_parser("reset", help="make a workspace fresh: empty config directory, runtime started once more")
     reset_parser.add_argument("workspace", help="name or id")
     reset_parser.set_defaults(run=reset)
@@ -158,6 +165,24 @@ def plugins(paths: Paths, _progress: Progress, options: argparse.Namespace) -> i
     """Print what a workspace's runtime loaded."""
     with Lab(paths.state) as lab:
         print(json.dumps(lab.loaded(options.workspace), indent=2))
+    return 0
+
+
+def files(paths: Paths, _progress: Progress, options: argparse.Namespace) -> int:
+    """Print what is in a workspace's config directory."""
+    with Lab(paths.state) as lab:
+        print(json.dumps({path: item._asdict() for path, item in lab.snapshot(options.workspace).items()}, indent=2))
+    return 0
+
+
+def show(paths: Paths, _progress: Progress, options: argparse.Namespace) -> int:
+    """Print a file of a workspace; exit status 1 when it is not there."""
+    with Lab(paths.state) as lab:
+        content = lab.read_file(options.workspace, options.path)
+    if content is None:
+        print(f"lab: {options.workspace} has no {options.path}", file=sys.stderr)
+        return 1
+    sys.stdout.buffer.write(content)
     return 0
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 
+import jsonschema
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import receipts
 
@@ -94,3 +95,20 @@ def test_removing_twice_is_fine(directory, tmp_path):
     receipts.remove(directory, "ecc")
     receipts.remove(directory, "ecc")
     assert os.listdir(tmp_path) == []
+
+
+SCHEMA = pathlib.Path(__file__).resolve().parents[4] / "docs" / "receipt-1.schema.json"
+
+
+@pytest.mark.parametrize("receipt", [
+    make(), make(state="absent", digest=None), make(source=None, plugin_version=None, restart_pending=False),
+    dict(receipts.make("a.b_c-0", "present", DIGEST, None, None, {})),
+])
+def test_the_schema_describes_what_is_written(receipt):
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(receipt)
+
+
+@pytest.mark.parametrize("name", [name for name, content in BROKEN.items() if content.startswith(b"{\"") and name not in ("another plugin's", "huge")])
+def test_the_schema_refuses_what_is_refused(name):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(json.loads(BROKEN[name]))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import re
 import typing
@@ -23,18 +24,21 @@ def cell(text: typing.Union[str, typing.Sequence[str]]) -> str:
     return " ".join(_MARKUP.sub(r"`\1`", joined).replace("|", "\\|").split())
 
 
+@functools.cache
 def options_of_role(role: str, entry_point: str = "main") -> dict[str, typing.Any]:
     """The options of a role's entry point by name, as its argument specification has them."""
     specs = yaml.safe_load((REPOSITORY / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     return dict(specs["argument_specs"][entry_point].get("options", {}))
 
 
+@functools.cache
 def entry_points_of_role(role: str) -> list[str]:
     """The names of a role's entry points."""
     specs = yaml.safe_load((REPOSITORY / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     return list(specs["argument_specs"])
 
 
+@functools.cache
 def options_of_plugin(path: str) -> dict[str, typing.Any]:
     """The options of a plugin by name, as the text DOCUMENTATION in its file has them (fragments left out)."""
     return dict(_text_of(path, "DOCUMENTATION")["options"])

@@ -4,6 +4,7 @@
 """The page of all variables, made from the roles' argument specifications, the plugins' options and the playbooks' comments."""
 from __future__ import annotations
 
+import functools
 import re
 import typing
 
@@ -72,6 +73,7 @@ def of_playbooks() -> dict[str, dict[str, str]]:
     return found
 
 
+@functools.cache
 def all_names() -> set[str]:
     """The names of all variables that are documented anywhere in the collection."""
     names = _documented() | set(of_playbooks())

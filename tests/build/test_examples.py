@@ -45,7 +45,7 @@ def _documented() -> dict[str, typing.Any]:
 @functools.cache
 def long_options(program: str) -> set[str]:
     """The long options that one of Ansible's programs has, with those of its subcommands."""
-    calls = [["--help"]] if program != "ansible-galaxy" else [["collection", "install", "--help"], ["collection", "build", "--help"], ["collection", "list", "--help"]]
+    calls = [["collection", verb, "--help"] for verb in ("build", "download", "install", "list")] if program == "ansible-galaxy" else [["--help"]]
     return {option for call in calls for option in re.findall(r"--[a-z][a-z-]+", run_program(program, *call, **COLLECTIONS).stdout)}
 
 
@@ -132,7 +132,7 @@ def test_what_is_wrong_is_seen(text: str) -> None:
 
 @pytest.mark.parametrize("command", [
     "ansible-playbook molecule_ai.workspace.instal", "ansible-playbook molecule_ai.workspace.install --chek",
-    "ansible-playbook molecule_ai.workspace.install -e workspace_plugin_nam=ecc", "ansible-playbook molecule_ai.workspace.sync -e '{\"restart_method\": \"x\"}'",
+    "ansible-playbook molecule_ai.workspace.install -e workspace_plugin_nam=ecc", "ansible-playbook molecule_ai.workspace.sync -e '{restart_method: x}'",
     "make tests", "tests/labcommand up", "echo 'open", "ansible-doc -t module molecule_ai.workspace.molecule_plugins",
 ])
 def test_a_wrong_command_is_seen(command: str) -> None:

@@ -4,6 +4,7 @@
 """Links of the pages lead somewhere, and files that they name are there. Nothing is asked of a network: other sites' links are checked by their form."""
 from __future__ import annotations
 
+import ast
 import functools
 import os
 import pathlib
@@ -20,7 +21,7 @@ _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\
 _BARE = re.compile(r"(?<![(\w])https?://[\w-]+\.[^\s)>`\"']+")
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _TEST_FILE = re.compile(r"\btest_\w+\.py\b")
-_PATH = re.compile(r"`((?:\.github|awx|changelogs|docs|extensions|meta|playbooks|plugins|roles|tests)/[\w./-]+)`")
+_PATH = re.compile(r"`((?:\.github|awx|changelogs|docs|extensions|meta|playbooks|plugins|roles|tests)/[\w./-]+)(?::\w+)?`")
 # Pages about the repository itself: on the others, `plugins/ecc` is a directory of the user's.
 INSIDE = ("CONTRIBUTING.md", "SECURITY.md", "tests/README.md", "tests/lab/README.md")
 HOME = yaml.safe_load((REPOSITORY / "galaxy.yml").read_text(encoding="utf-8"))["repository"]
@@ -87,9 +88,32 @@ def test_paths_that_are_named_exist(name: str) -> None:
     assert not [path for path in _PATH.findall(text) if not (REPOSITORY / path).exists() and not (page.parent / path).exists()]
 
 
+def test_extension_points_are_where_they_are_said_to_be() -> None:
+    named = re.findall(r"`([\w./-]+\.py):(\w+)`", (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) >= 10
+    missing = []
+    for path, name in named:
+        nodes = ast.parse((REPOSITORY / path).read_text(encoding="utf-8")).body
+        defined = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        for node in nodes:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+            defined |= {target.id for target in targets if isinstance(target, ast.Name)}
+        missing += [] if name in defined else [f"{path}:{name}"]
+    assert not missing
+
+
 def test_a_link_that_leads_nowhere_is_seen() -> None:
     page = REPOSITORY / "docs" / "plugins.md"
-    for target in ("nowhere.md", "restart.md#nothing", "#nothing", f"{HOME}/blob/main/tests/nothing.py", "http://example.com/", "https://nodots/", "/etc/passwd"):
+    for target in ("nowhere.md", "restart.md#nothing", "#nothing", f"{HOME}/blob/main/nothing.py", "http://example.com/", "https://nodots/", "/etc/passwd"):
         assert problem_of(target, page), target
     for target in ("restart.md#methods", "#drift", "../tests/test", f"{HOME}/blob/main/tests/test", f"{HOME}/issues", "https://docs.ansible.com/"):
         assert not problem_of(target, page), target
+
+
+def test_the_troubleshooting_page_quotes_the_code() -> None:
+    table = re.findall(r"^\| (`.*?) \| ", (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    code = " ".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "plugins").glob("*/*.py"))
+    # sentences are put together from several texts in the code
+    code = re.sub(r"\"\s+f?\"", "", code)
+    assert len(table) > 10
+    assert not [text for row in table for text in re.findall(r"`([^`]+)`", row) if text not in code]

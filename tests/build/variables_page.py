@@ -21,7 +21,7 @@ _HEAD = """\
 Everything that can be set for a host, a group or a run. What is not said otherwise belongs into the inventory, per host or group.
 """
 _SECTIONS = (
-    ("Where the workspace is", "Role `backend`, and so every role and playbook. Only `workspace_id` is required, and the rest is looked up where it is not set.",
+    ("Where the workspace is", "Role `backend`, and so every role and playbook. Only `workspace_id` is required; the rest is looked up where it is not set.",
      "backend", "main", lambda name: name.startswith("workspace_") and name != "workspace_backend"),
     ("What becomes of a host that cannot be reached", "Role `backend`.", "backend", "main", lambda name: name.startswith("backend_")),
     ("The plugins", "Role `plugins`. `workspace_plugins` is the list itself; the options of its elements are in the documentation of the role.",

@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` (see it work) and `make test` (see it hold). Both set up everything they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sanity unit fuzz page reliability build-check importer docs system molecule pages coverage lab-up lab-status lab-down build clean
+.PHONY: help setup demo test lint sanity unit pythons cores fuzz page reliability build-check importer docs system molecule pages coverage lab-up lab-status lab-down build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ demo: setup ## Set everything up and run the main job on a docker and an EC2 wor
 test: setup ## Set everything up and pass all tests
 	@tests/test
 
-lint sanity unit fuzz page reliability build-check importer docs system molecule: setup ## One group of the tests
+lint sanity unit pythons cores fuzz page reliability build-check importer docs system molecule: setup ## One group of the tests
 	@tests/test $@
 
 pages: setup ## Write the pages of docs/ that are made from code, and draw the diagrams whose texts have changed (needs Graphviz)

@@ -7,11 +7,18 @@ from __future__ import annotations
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
-from programs import run_program
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+# ansible-test imports a test by its name in the collection; what lies beside it is found as without ansible-test.
+for directory in ("tests", "tests/unit", "tests/unit/plugins/module_utils", "tests/unit/plugins/plugin_utils", "tests/unit/plugins/action"):
+    if str(REPOSITORY / directory) not in sys.path:
+        sys.path.append(str(REPOSITORY / directory))
+
+from programs import run_program
+
 DEPENDENCIES = REPOSITORY / ".cache" / "collections" / "ansible_collections" / "community"
 
 

@@ -22,6 +22,8 @@ import time
 import typing as t
 import xml.etree.ElementTree
 
+from programs import find_python
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 CACHE = REPOSITORY / ".cache"
 
@@ -55,7 +57,12 @@ GROUPS: dict[str, Group] = {
         "a sample of the failure matrix", ("tests/system/test_eic_matrix.py", "-k", "passes_by_itself or 21st or changed_host_key or lost_in_a_command"),
         needs_lab=True,
     ),
-    "unit": Group("all unit tests", ("tests/unit",), by_default=False),
+    "adapters": Group(
+        "the unit tests of what ansible-core calls: actions, inventory, lookup, documentation fragments",
+        tuple(f"tests/unit/plugins/{room}" for room in ("action", "doc_fragments", "inventory", "lookup")) + ("--numprocesses", "2"),
+        by_default=False,
+    ),
+    "unit": Group("all unit tests", ("tests/unit", "--numprocesses", "2"), by_default=False),
     "smoke": Group(
         "install, upgrade and remove plugins on both tiers", ("tests/system/test_install_and_remove.py", "tests/system/test_local_connection.py"),
         needs_lab=True, by_default=False,
@@ -70,24 +77,13 @@ class Outcome(t.NamedTuple):
     detail: str
 
 
-def find_python(versions: t.Sequence[str]) -> str | None:
-    """The first of these Pythons in PATH or among pyenv's that can make virtual environments."""
-    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT") or pathlib.Path.home() / ".pyenv") / "versions"
-    for version in versions:
-        for candidate in [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"{version}.*/bin/python{version}"), reverse=True))]:
-            # pyenv puts programs into PATH that say "not found" when they are started
-            if candidate and subprocess.run([candidate, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0:
-                return candidate
-    return None
-
-
 def environment_of(version: str, python: str) -> pathlib.Path:
     """The virtual environment of an ansible-core version; raises :class:`subprocess.CalledProcessError` when it cannot be made."""
     lines = [*(REPOSITORY / "requirements.txt").read_text().splitlines(), *(REPOSITORY / "tests" / "requirements.txt").read_text().splitlines()]
     wanted = [words[0] for line in lines if (words := line.split("#")[0].split()) and not NOT_INSTALLED.match(words[0])]
     if version == NEWEST:
         # by the day, since nothing else says that there is a newer one
-        wanted += ["--pre", "ansible-core"]
+        wanted.append("ansible-core>=2.17.0.dev0")  # a specifier of a pre-release lets pip take one, of this package only
         today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     else:
         major, minor = version.split(".")

@@ -45,8 +45,9 @@ class Run:
         return found[0]
 
     def ok(self) -> Run:
-        """This run, if it succeeded."""
+        """This run, if it succeeded; what ansible-core will not support much longer is no success."""
         assert self.returncode == 0, self.output
+        assert "[DEPRECATION WARNING]" not in self.output, self.output
         return self
 
 
@@ -81,6 +82,7 @@ def run_playbook(
                 "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
                 "ANSIBLE_CALLBACK_PLUGINS": str(pathlib.Path(__file__).parent / "callback_plugins"),
                 "ANSIBLE_CALLBACKS_ENABLED": "record",
+                "ANSIBLE_DEPRECATION_WARNINGS": "true",
                 "ANSIBLE_LOCALHOST_WARNING": "false",
                 "ANSIBLE_NOCOLOR": "true",
                 **environment,

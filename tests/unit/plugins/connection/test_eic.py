@@ -66,7 +66,7 @@ class Controller:
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AWS_"))}
         self.environment.update(
             ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS), ANSIBLE_NOCOLOR="1", ANSIBLE_LOCAL_TEMP=str(directory / "tmp"), ANSIBLE_FORKS="10",
-            ANSIBLE_REMOTE_TEMP=str(directory / "remote-tmp"), ANSIBLE_CALLBACK_RESULT_FORMAT="json", ANSIBLE_DEPRECATION_WARNINGS="0",
+            ANSIBLE_REMOTE_TEMP=str(directory / "remote-tmp"), ANSIBLE_CALLBACK_RESULT_FORMAT="json", ANSIBLE_DEPRECATION_WARNINGS="1",
         )
 
     def ansible(self, *arguments: str) -> Play:
@@ -92,6 +92,7 @@ class Controller:
             command, env=self.environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
         )
+        assert "[DEPRECATION WARNING]" not in done.stdout, done.stdout
         return Play(done.returncode, done.stdout)
 
 

@@ -6,20 +6,28 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
+from programs import WORKSPACE_PYTHONS, find_python
 
-pytest.importorskip("ansible")
+pytest.importorskip("ansible.constants")  # the controller's part of it is not for every Python
 
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.carried_program import MARK
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import workspace_call
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.run_cache import RunCache
 
 
-def ran(stream: bytes) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, *workspace_call.FLAGS, workspace_call.LOADER]
-    return subprocess.run(command, input=stream, capture_output=True, check=False, cwd="/")
+@pytest.fixture(scope="module", params=WORKSPACE_PYTHONS)
+def ran(request):
+    """Runs the program with each Python that a workspace may have."""
+    python = find_python([request.param])
+    if python is None:
+        pytest.skip(f"not run: no Python {request.param} here")
+
+    def run(stream: bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([python, *workspace_call.FLAGS, workspace_call.LOADER], input=stream, capture_output=True, check=False, cwd="/")
+
+    return run
 
 
 def stream(tmp_path, request, **more) -> bytes:
@@ -39,32 +47,32 @@ def config_dir(tmp_path):
     return str(tmp_path / "configs")
 
 
-def test_a_request_is_answered(tmp_path, config_dir):
+def test_a_request_is_answered(ran, tmp_path, config_dir):
     request = {"version": 1, "operation": "inspect", "config_dir": config_dir, "plugins": [{"name": "wanted", "state": "absent"}]}
     result = answer(ran(stream(tmp_path, request)))["result"]
     assert result["unmanaged"] == ["found"]
     assert result["plugins"]["wanted"]["exists"] is False
 
 
-def test_every_entry_has_all_that_it_imports(tmp_path, config_dir):
+def test_every_entry_has_all_that_it_imports(ran, tmp_path, config_dir):
     request = {"version": 1, "operation": "pending_restarts", "config_dir": config_dir}
     for entry in ("plugin_request", "host_restart"):
         assert answer(ran(stream(tmp_path, request, entry=entry)))["result"]["restart_pending"] == {}
 
 
-def test_a_failure_is_its_sentence(tmp_path):
+def test_a_failure_is_its_sentence(ran, tmp_path):
     request = {"version": 1, "operation": "inspect", "config_dir": str(tmp_path / "nowhere"), "plugins": []}
     answered = answer(ran(stream(tmp_path, request)))
     assert answered["failed"] is True
     assert "nowhere" in answered["msg"]
 
 
-def test_check_mode_changes_nothing(tmp_path, config_dir):
+def test_check_mode_changes_nothing(ran, tmp_path, config_dir):
     request = {"version": 1, "operation": "apply", "config_dir": config_dir, "plugins": [], "shipment": None}
     assert "check mode" in answer(ran(stream(tmp_path, request, check_mode=True)))["msg"]
 
 
-def test_a_request_that_was_cut_off_is_not_carried_out(tmp_path, config_dir):
+def test_a_request_that_was_cut_off_is_not_carried_out(ran, tmp_path, config_dir):
     request = {"version": 1, "operation": "apply", "config_dir": config_dir, "plugins": [], "shipment": None}
     whole = stream(tmp_path, request)
     for length in (len(whole) - 1, len(whole) - len(json.dumps(request)), 3000, 0):
@@ -73,7 +81,7 @@ def test_a_request_that_was_cut_off_is_not_carried_out(tmp_path, config_dir):
     assert not (tmp_path / "configs" / ".molecule_ai").exists()
 
 
-def test_nothing_of_the_environment_has_a_say(tmp_path, config_dir, monkeypatch):
+def test_nothing_of_the_environment_has_a_say(ran, tmp_path, config_dir, monkeypatch):
     (tmp_path / "json.py").write_text("raise SystemExit('planted')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     request = {"version": 1, "operation": "pending_restarts", "config_dir": config_dir}

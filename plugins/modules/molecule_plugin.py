@@ -25,12 +25,12 @@ attributes:
   check_mode:
     support: full
     details:
-      - Nothing is sent to the workspace.
+      - The workspace is asked, by a program that only reads, and no plugin is sent to it.
   diff_mode:
     support: full
     details:
       - Text files are shown as unified diffs, other files by their digest, modes and owners as such.
-      - Files larger than C(MAX_FILE_SIZE_FOR_DIFF) are shown by their digest.
+      - Files larger than C(MAX_FILE_SIZE_FOR_DIFF) are shown by their digest, and so are those that seem to contain a secret, unless O(secret_scan=none).
   idempotent:
     support: full
   platform:
@@ -350,7 +350,7 @@ plugins:
     action:
       description:
         - What was done, or would be done in check mode.
-        - V(repaired) means that the recorded version was there, but its files had been changed.
+        - V(repaired) means that the recorded version was there, but its files had been changed or deleted. It changes no version, so no rollback undoes it.
         - It is one of V(installed), V(upgraded), V(repaired), V(removed), V(rolled_back) and V(none).
       returned: success
       type: str

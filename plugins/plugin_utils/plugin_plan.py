@@ -205,7 +205,7 @@ def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed:
     elif prepared is not None:
         action, drift = _plan_present(prepared, observed, target)
     elif observed.exists:
-        action, drift = "removed", [_whole("extra", "absent", f"installed, {observed.digest}")]
+        action, drift = "removed", [_whole_plugin_drift("extra", "absent", f"installed, {observed.digest}")]
     elif observed.has_remains:
         action, drift = "removed", _drift_of_remains(observed)
     else:
@@ -230,7 +230,7 @@ def warn_of_moved_tag(wanted: WantedPlugin, plan: PluginPlan) -> str | None:
 
 def plan_unmanaged(name: str, observed: Observed) -> PluginPlan:
     """Decide to remove a plugin that nobody asked for, or what is left of one."""
-    drift = [_whole("unmanaged", "absent", f"installed, {observed.digest}")] if observed.exists else []
+    drift = [_whole_plugin_drift("unmanaged", "absent", f"installed, {observed.digest}")] if observed.exists else []
     if observed.has_remains:
         drift = _drift_of_remains(observed)
     return PluginPlan(name, "absent", None, observed, "removed" if drift else "none", tuple(drift))
@@ -247,14 +247,14 @@ def _wanted_plugin(element: Mapping[str, Any]) -> WantedPlugin:
 
 
 def _plan_present(prepared: PreparedPlugin, observed: Observed, target: Target) -> tuple[str, list[Drift]]:
+    was_installed = prepared.digest in (observed.digest, (observed.receipt or {}).get("digest"))
     if not observed.exists:
-        return "installed", [_whole("missing", f"installed, {prepared.digest}", "absent")]
+        return "repaired" if was_installed else "installed", [_whole_plugin_drift("missing", f"installed, {prepared.digest}", "absent")]
     if observed.digest == prepared.digest and not observed.wrong_owner:
         return "none", []
-    was_installed = observed.digest == prepared.digest or (observed.receipt or {}).get("digest") == prepared.digest
     drift = compare(prepared.entries, observed.entries, observed.wrong_owner, target.owner) if observed.entries is not None else []
     if not drift:
-        drift = [_whole("modified", prepared.digest, str(observed.digest))]
+        drift = [_whole_plugin_drift("modified", prepared.digest, str(observed.digest))]
     return "repaired" if was_installed else "upgraded", drift
 
 
@@ -268,17 +268,17 @@ def _plan_rolled_back(name: str, observed: Observed, target: Target) -> tuple[st
         # It came by a rollback; only the installed version's own source could repair what was changed since.
         recorded = receipt.get("digest") if receipt.get("state") == "present" else None
         changed = recorded is not None and recorded != observed.digest
-        return "none", [_whole("modified" if observed.exists else "missing", str(recorded), observed.digest or "absent")] if changed else []
+        return "none", [_whole_plugin_drift("modified" if observed.exists else "missing", str(recorded), observed.digest or "absent")] if changed else []
     if previous.digest is None:
         if observed.exists:
-            return "rolled_back", [_whole("extra", "absent", f"installed, {observed.digest}")]
+            return "rolled_back", [_whole_plugin_drift("extra", "absent", f"installed, {observed.digest}")]
         return ("rolled_back", _drift_of_remains(observed)) if observed.has_remains else ("none", [])
     if not observed.exists:
-        return "rolled_back", [_whole("missing", f"installed, {previous.digest}", "absent")]
+        return "rolled_back", [_whole_plugin_drift("missing", f"installed, {previous.digest}", "absent")]
     if observed.digest == previous.digest and not observed.wrong_owner:
         return "none", []
     drift = compare(previous.entries or {}, observed.entries, observed.wrong_owner, target.owner) if observed.entries is not None else []
-    return "rolled_back", drift or [_whole("modified", previous.digest, str(observed.digest))]
+    return "rolled_back", drift or [_whole_plugin_drift("modified", previous.digest, str(observed.digest))]
 
 
 def with_sent(
@@ -303,11 +303,11 @@ def _placement_drift(kept: Mapping[str, str]) -> Drift:
 def _drift_of_remains(observed: Observed) -> list[Drift]:
     """What a plugin left whose directory somebody has deleted."""
     drift = [{"kind": "placement", "path": path, "expected": "absent", "observed": "placed by the runtime"} for path in observed.placements.removed]
-    return drift or [_whole("extra", "absent", "deleted by hand, but never removed")]
+    return drift or [_whole_plugin_drift("extra", "absent", "deleted by hand, but never removed")]
 
 
-def _whole(kind: str, expected: str, observed: str) -> Drift:
-    """A difference of a plugin as a whole; its path is empty, as the root's."""
+def _whole_plugin_drift(kind: str, expected: str, observed: str) -> Drift:
+    """The drift of a plan about the plugin as a whole; its path is empty, as the root's."""
     return {"kind": kind, "path": "", "expected": expected, "observed": observed}
 
 

@@ -12,7 +12,7 @@ from ansible_run import Run
 from expected import expected_items
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
-from workspaces import both_tiers
+from workspaces import EIC_WORKSPACE, both_tiers
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 
@@ -81,6 +81,48 @@ def test_a_version_that_keeps_the_runtime_from_starting_is_rolled_back_if_asked_
     assert "molecule_ai.workspace.rollback" not in message and "keep waiting" not in message, message
     assert_runs(lab, workspace, versions, "1")
     assert ansible(ROLLBACK, limit=workspace, variables=NAMES).ok().stats[workspace]["changed"] == 0
+
+
+def test_what_cannot_be_rolled_back_does_not_keep_the_rest_from_it(
+    lab: Lab, ansible: Callable[..., Run], workspace: str, versions: pathlib.Path
+) -> None:
+    """The container is down: strays that ``exclusive`` took, a repaired plugin, and one whose previous version was tampered with must not keep it there."""
+    def wanted(probe: str, other: str) -> dict[str, object]:
+        sources = {"probe": versions / probe / "probe", "other": versions / other / "other", "mended": versions / "1" / "mended"}
+        return {"workspace_plugins": [{"name": name, "source": str(path)} for name, path in sources.items()]}
+
+    for version in ("1", "2"):
+        for name in ("other", "mended"):
+            tree = {"plugin.yaml": manifest(name, f"{version}.0.0", "Beside"), f"rules/{name}.md": f"{name} {version}\n"}
+            write_tree(versions / version / name, tree)
+    ansible(INSTALL, limit=workspace, variables=wanted("1", "1")).ok()
+    lab.write_file(workspace, "plugins/mended/rules/mended.md", "damaged\n")
+    lab.write_file(workspace, "plugins/.cache/file", "no plugin's name\n")
+    lab.write_file(workspace, "plugins/unasked/plugin.yaml", "name: unasked\n")
+    for name in ("other", "unasked"):
+        assert lab.exec(workspace, "ln", "-s", "plugin.yaml", f"{lab.config_dir(workspace)}/plugins/{name}/link").status == 0
+    more = {"plugins_exclusive": True, "plugins_rollback_on_failed_restart": True, "restart_wait_timeout": 20}
+    message = failure(ansible(INSTALL, limit=workspace, variables={**wanted("3", "2"), **more}))
+    assert "did not come back with probe upgraded, other upgraded" in message and "; it runs again since probe went back: correct the list" in message, message
+    assert "; not rolled back: other: the previous version of plugin other holds 'link'" in message, message
+    assert "; left as they are now: mended repaired, .cache removed, unasked removed" in message, message
+    for name, version in (("probe", "1"), ("other", "2"), ("mended", "1")):
+        assert lab.snapshot(workspace, f"plugins/{name}") == expected_items(versions / version / name), name
+    assert lab.state(workspace) == "running" and lab.loaded_names(workspace) == ["mended", "other", "probe"]
+
+
+@pytest.mark.parametrize("workspace", [EIC_WORKSPACE], indirect=True)
+def test_a_repair_is_not_rolled_back(lab: Lab, ansible: Callable[..., Run], workspace: str, versions: pathlib.Path) -> None:
+    """It has changed no version, so going back would undo an earlier change, of which nobody has complained: here the first installation."""
+    variables = {**source(versions, "3"), "restart_wait_timeout": 5}
+    ansible(INSTALL, limit=workspace, variables={**variables, "restart_method": "none"}).ok()
+    for damage in ("plugins/probe/rules/probe.md", "plugins/probe"):
+        lab.remove(workspace, damage)
+        run = ansible(INSTALL, limit=workspace, variables={**variables, "plugins_rollback_on_failed_restart": True})
+        message = failure(run)
+        assert [plugin["action"] for plugin in run.result("molecule_plugin", workspace)["plugins"]] == ["repaired"]
+        assert "rolled back" not in message, message
+        assert lab.snapshot(workspace, "plugins/probe") == expected_items(versions / "3" / "probe")
 
 
 def test_a_container_that_a_plugin_keeps_down_is_rolled_back_and_started(

@@ -163,13 +163,15 @@ def test_actions(tmp_path: Path) -> None:
     prepared = _prepared(tmp_path, wanted)
     expected = {
         "none": _plan(prepared, _observed(wanted)),
-        "installed": _plan(prepared, _observed(None, prepared.digest)),
+        "installed": _plan(prepared, _observed(None, tree_digest(old))),
         "upgraded": _plan(prepared, _observed(old, tree_digest(old))),
         "repaired": _plan(prepared, _observed(old, prepared.digest)),
         "removed": _plan(None, _observed(old)),
     }
     assert {action: plan.action for action, plan in expected.items()} == {action: action for action in expected}
     assert _plan(prepared, _observed(old)).action == "upgraded"
+    deleted_by_hand = _plan(prepared, _observed(None, prepared.digest))
+    assert (deleted_by_hand.action, [drift["kind"] for drift in deleted_by_hand.drift]) == ("repaired", ["missing"])
     assert _plan(None, _observed(None)).action == "none"
     assert [(drift["kind"], drift["path"]) for drift in expected["upgraded"].drift] == [("missing", "b")]
     assert [(drift["kind"], drift["path"]) for drift in expected["installed"].drift] == [("missing", "")]

@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` (see it work) and `make test` (see it hold). Both set up everything they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sanity unit pythons cores fuzz page reliability build-check importer docs system molecule pages coverage lab-up lab-status lab-down build clean
+.PHONY: help setup demo test lint sanity unit pythons cores fuzz page reliability build-check importer docs system molecule pages screenshots coverage lab-up lab-status lab-down build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ lint sanity unit pythons cores fuzz page reliability build-check importer docs s
 
 pages: setup ## Write the pages of docs/ that are made from code, and draw the diagrams whose texts have changed (needs Graphviz)
 	@cd tests/build && ../../.cache/venv/bin/python write_pages.py
+
+screenshots: setup ## Take the pictures of the audit's page for docs/
+	@cd tests/page && ../../.cache/venv/bin/python screenshots.py
 
 coverage: setup ## Which lines and branches the unit tests reach
 	@tests/coverage

@@ -108,6 +108,17 @@ def test_json(example: examples.Example) -> None:
         jsonschema.Draft202012Validator(schema).validate(content)
 
 
+def test_variables_that_pages_name_are_known() -> None:
+    """Documented as an option, or, for what is found, returned and left as an artifact, at least in the code."""
+    files = [path for room in ("plugins", "roles", "playbooks") for pattern in ("*.py", "*.yml") for path in (REPOSITORY / room).rglob(pattern)]
+    code = "".join(path.read_text(encoding="utf-8") for path in files)
+    named = {name: path.name for path in examples.markdown_files()
+             for name in re.findall(r"`((?:workspace|plugins|restart|backend|awx_setup|ansible_eic)_\w+)`", path.read_text(encoding="utf-8"))}
+    # an audit's counts are called by the states
+    words = {name: name.removeprefix("workspace_audit_") for name in named if name not in examples.all_names()}
+    assert not {name: named[name] for name, word in words.items() if not re.search(rf"\b({name}|{word})\b", code)}
+
+
 WRONG = {
     "task option": "- molecule_ai.workspace.molecule_plugin:\n    plugns: []\n",
     "choice": "- molecule_ai.workspace.molecule_plugin:\n    config_dir: /configs\n    plugins: [{name: ecc, state: there}]\n",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import posixpath
 import secrets
 import socket
 from pathlib import Path
@@ -70,9 +69,9 @@ class ActionModule(ControllerAction):
         backend = task_data.backend_fact(self._task_vars, self._templar.template)
         variables = {name: task_data.variable(name, self._task_vars, self._templar.template) for name in _TARGET_VARIABLES}
         target = plugin_plan.target_of(options, backend, variables)
-        self._require_safe_temporary_directory(target)
         prepared = self._prepare(wanted, options, target)
         self._sent: dict[str, PluginPlan] = {}
+        self._recoveries: list[Application] = []
         warnings = list(self._warnings)
 
         def start_over() -> None:
@@ -83,47 +82,44 @@ class ActionModule(ControllerAction):
                 self._remove_tmp_path(self._connection._shell.tmpdir)
             self._connection._shell.tmpdir = None
 
-        return repeated(lambda: self._converge(wanted, prepared, target, options), start_over)
+        try:
+            return repeated(lambda: self._converge(wanted, prepared, target, options), start_over)
+        except WorkspaceError as error:
+            recovered = recovered_results(self._recoveries)["recovered"]
+            if not recovered:
+                raise
+            raise WorkspaceError(f"{error}; before that, the task had {' and '.join(recovered)}") from error
 
     def _converge(
         self, wanted: Sequence[WantedPlugin], prepared: Mapping[str, PreparedPlugin], target: Target, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Look, and do what is to be done. May be begun anew when an answer was lost: to look changes nothing, and what had been begun is settled first."""
         sent = dict(self._sent)
-        recovery: Application | None = None
         plans, inspection = self._inspect(wanted, prepared, target, options)
-        must_recover = bool(inspection.interrupted)
-        if must_recover and self._task.check_mode:
+        predicts_recovery = bool(inspection.interrupted) and self._task.check_mode
+        if predicts_recovery:
             names = ", ".join(inspection.interrupted)
             self._warnings.append(f"an interrupted run has left a change of {names}: a run without check mode finishes or discards it first")
-        elif must_recover:
-            # Recovery may finish or take back an exchange, so what was observed before it is no precondition for anything.
-            recovery = self._apply([], target)[0]
+        elif inspection.interrupted:
+            # Recovery may finish or take back an exchange, so what was observed before it is no precondition for anything. Another run that is at work
+            # looks the same, and once it is done there is nothing to recover.
+            self._recoveries.append(self._apply([], target)[0])
             plans, inspection = self._inspect(wanted, prepared, target, options)
         self._warnings += [observed.receipt_problem for observed in inspection.plugins.values() if observed.receipt_problem]
         problems = [plan.problem for plan in plans if plan.problem is not None]
-        if problems and not (must_recover and self._task.check_mode):
+        if problems and not predicts_recovery:
             raise WorkspaceError(f"{problems[0]}; nothing was changed")
         self._warnings += problems
         to_do = [plan for plan in plans if plan.action != "none"]
-        diff = self._diff(to_do, target) if self._task.diff and not self._task.no_log else []
+        diff = self._diff(to_do, target, _scans(options)) if self._task.diff and not self._task.no_log else []
 
         application, transferred = None, 0
         if to_do and not self._task.check_mode:
             application, transferred = self._apply(to_do, target)
         plans, application = plugin_plan.with_sent(plans, application, sent)
-        result = result_of(plans, inspection, application, must_recover, options["max_drift"])
-        recovered = recovered_results([done for done in (recovery, application) if done is not None])
+        recovered = recovered_results([*self._recoveries, *([application] if application is not None else [])])
+        result = result_of(plans, inspection, application, predicts_recovery or bool(recovered["recovered"]), options["max_drift"])
         return {**result, **recovered, "transferred_bytes": transferred, **self._extras(diff)}
-
-    def _require_safe_temporary_directory(self, target: Target) -> None:
-        """Refuse to let root execute, write and remove by path below the config dir, where its owner may put links and files of its own."""
-        remote_tmp = posixpath.normpath(str(self.get_shell_option("remote_tmp", "~")))
-        if f"{remote_tmp}/".startswith(f"{target.config_dir}/"):
-            raise InvalidInputError(
-                f"ansible_remote_tmp {remote_tmp} lies in the config dir {target.config_dir}, where the workspace's agent could exchange what root "
-                "executes: leave it unset, or set a directory that the agent cannot write to"
-            )
 
     def _options(self) -> dict[str, Any]:
         if "plugins" in self._task.args and self._task.args["plugins"] is None:
@@ -151,7 +147,7 @@ class ActionModule(ControllerAction):
         sources = [(plugin, parse_source(plugin.source or "", unsigned if plugin.allow_unsigned else settings, plugin.allow_unpinned)) for plugin in present]
         prepared = {}
         for plugin, source in sources:
-            result = prepare(source, plugin.include_repository_files, limits, self._cache, scan=options["secret_scan"] in ("warn", "fail"))
+            result = prepare(source, plugin.include_repository_files, limits, self._cache, scan=_scans(options))
             self._tell_secrets(result, options["secret_scan"])
             self._warnings += [*result.warnings, *result.warnings_for(plugin.name)]
             result.require_pins(plugin.name, plugin.digest, plugin.sha256, plugin.commit)
@@ -219,8 +215,8 @@ class ActionModule(ControllerAction):
             plans += [plugin_plan.plan_unmanaged(name, observed) for name, observed in inspection.others.items()]
         return plans, inspection
 
-    def _diff(self, plans: Sequence[PluginPlan], target: Target) -> list[dict[str, str]]:
-        report = DiffReport(plans, C.MAX_FILE_SIZE_FOR_DIFF)
+    def _diff(self, plans: Sequence[PluginPlan], target: Target, scans: bool) -> list[dict[str, str]]:
+        report = DiffReport(plans, C.MAX_FILE_SIZE_FOR_DIFF, secret_scan.text_scanner() if scans else None)
         files = report.wanted_texts()
         texts: dict[tuple[str, str, bool], str | None] = {}
         if files:
@@ -304,3 +300,8 @@ class ActionModule(ControllerAction):
         if self._discovered_interpreter_key:
             extras["ansible_facts"] = {self._discovered_interpreter_key: self._discovered_interpreter}
         return extras
+
+
+def _scans(options: Mapping[str, Any]) -> bool:
+    """Whether plugins are looked through for secrets."""
+    return options["secret_scan"] in ("warn", "fail")

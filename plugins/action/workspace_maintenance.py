@@ -41,7 +41,7 @@ class ActionModule(ControllerAction):
                 raise WorkspaceError(
                     f"container {stopped.container} is not running, so nobody can look into it in check mode, which starts nothing: run without check mode"
                 )
-            return {"changed": False}
+            return {"changed": maintenance.is_open(stopped, options)}
         if opens:
             maintenance.open_container(stopped, options)
             changed = True

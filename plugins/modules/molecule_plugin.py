@@ -17,7 +17,8 @@ description:
     What somebody changed since is kept and listed in RV(plugins[].kept).
   - A runtime reads its plugins when it starts. RV(restart_required) says when it has to be restarted, also when an earlier run installed
     something and died before the restart. Use M(molecule_ai.workspace.workspace_restart) to restart it.
-  - This is an action plugin. Sources are fetched and verified on the controller, once per run for all hosts.
+  - This is an action plugin. Sources are fetched and verified on the controller, once per run for all hosts. A directory or an
+    archive that was changed in the meantime is read again.
 version_added: 0.1.0
 author:
   - The molecule_ai.workspace maintainers (@Molecule-AI)

@@ -44,6 +44,7 @@ attributes:
     support: partial
     details:
       - O(state=present) fails in check mode, because nothing can be said about plugins that cannot be looked at.
+      - O(state=absent) looks on the engine whether there is something to remove.
   diff_mode:
     support: none
     details:

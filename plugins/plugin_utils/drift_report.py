@@ -9,7 +9,7 @@ many files as fit into a budget and names the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from ..module_utils.names import is_plugin_name
 from ..module_utils.plugin_tree import Entries, Entry, sorted_paths
@@ -41,10 +41,10 @@ class _FileChange:
         return sum(entry["size"] for entry in (self.before, self.after) if entry is not None)
 
 
-def result_of(plans: Sequence[PluginPlan], inspection: Inspection, application: Application | None, must_recover: bool, max_drift: int) -> dict[str, Any]:
+def result_of(plans: Sequence[PluginPlan], inspection: Inspection, application: Application | None, recovers: bool, max_drift: int) -> dict[str, Any]:
     """Return a task's result about the plugins, after ``application`` or, without one, as a prediction.
 
-    ``must_recover``: an interrupted run was or will be finished, which is a change of its own.
+    ``recovers``: an interrupted run's change was, or in check mode would be, finished or undone, which is a change of its own.
     """
     if application is None:
         change = any(plan.action != "none" for plan in plans)
@@ -54,11 +54,11 @@ def result_of(plans: Sequence[PluginPlan], inspection: Inspection, application: 
         pending = application.restart_pending
     # A file beside the plugins is in nobody's way.
     no_drift = {*(plan.name for plan in plans), *inspection.other_files}
-    whole = [_whole(name, "unmanaged", "absent", "installed") for name in inspection.unmanaged if name not in no_drift]
-    whole += [_whole(name, "restart_pending", "restarted", "not restarted since the last change") for name in inspection.restart_pending]
+    whole = [_of_whole_plugin(name, "unmanaged", "absent", "installed") for name in inspection.unmanaged if name not in no_drift]
+    whole += [_of_whole_plugin(name, "restart_pending", "restarted", "not restarted since the last change") for name in inspection.restart_pending]
     drift = drift_entries(plans, max_drift) + whole
     return {
-        "changed": change or must_recover,
+        "changed": change or recovers,
         "restart_required": change or bool(pending),
         "plugins": plugin_results(plans, application),
         "drift": drift,
@@ -133,18 +133,20 @@ def drift_entries(plans: Sequence[PluginPlan], max_drift: int) -> list[dict[str,
     return [{"plugin": plan.name, **{field: printable(text) for field, text in drift.items()}} for plan in plans for drift in plan.drift[:shown]]
 
 
-def _whole(name: str, kind: str, expected: str, observed: str) -> dict[str, str]:
-    """A difference of a plugin as a whole; its path is empty, as the root's."""
+def _of_whole_plugin(name: str, kind: str, expected: str, observed: str) -> dict[str, str]:
+    """An element of the result's ``drift`` about a plugin as a whole, that no plan is about; its path is empty, as the root's."""
     return {"plugin": printable(name), "kind": kind, "path": "", "expected": expected, "observed": observed}
 
 
 class DiffReport:
     """The diff of one run on one workspace. Ask for :meth:`wanted_texts`, get them from the workspace, then :meth:`render`.
 
-    ``max_file_bytes`` is core's limit for a file in a diff (0 or less: none).
+    ``max_file_bytes`` is core's limit for a file in a diff (0 or less: none). A file in whose new or old text ``seems_secret`` (path, text) finds
+    something is shown by its digest.
     """
 
-    def __init__(self, plans: Sequence[PluginPlan], max_file_bytes: int) -> None:
+    def __init__(self, plans: Sequence[PluginPlan], max_file_bytes: int, seems_secret: Callable[[str, str], bool] | None = None) -> None:
+        self._seems_secret = seems_secret
         self._plans = [plan for plan in plans if plan.action != "none"]
         self._max_file_bytes = min(max_file_bytes, _DIFF_CHARACTERS) if max_file_bytes > 0 else _DIFF_CHARACTERS
         self._changes = [change for plan in self._plans for change in _file_changes(plan)]
@@ -170,6 +172,8 @@ class DiffReport:
             after = "" if change.after is None else new_texts.get((change.plan.name, change.path))
             if change.is_restored:
                 after = texts.get((change.plan.name, change.path, True)) if id(change) in shown else None
+            if self._seems_secret is not None and any(self._seems_secret(change.path, text) for text in (before, after) if text):
+                before = after = None
             diffs.append(_file_diff(change, before, after))
         if len(self._changes) > _DIFF_FILES:
             diffs.append({"prepared": f"and {len(self._changes) - _DIFF_FILES} more files differ\n"})
@@ -233,7 +237,7 @@ def _file_diff(change: _FileChange, before: str | None, after: str | None) -> di
 
 
 def _in_words(entry: Entry | None) -> str:
-    """Describe what is not shown: binary, too large, or no file."""
+    """Describe what is not shown: binary, too large, seemingly secret, or no file."""
     if entry is None:
         return ""
     if entry["type"] == "file":

@@ -72,6 +72,18 @@ def open_container(stopped: Stopped, options: docker_engine.EngineOptions) -> No
         client.close()
 
 
+def is_open(stopped: Stopped, options: docker_engine.EngineOptions) -> bool:
+    """Return whether there is a maintenance container. Raises :class:`WorkspaceError`."""
+    client = docker_engine.connect(options)
+    try:
+        docker_engine.inspect_container(client, options, stopped.maintenance_container)
+    except docker_engine.ContainerNotFoundError:
+        return False
+    finally:
+        client.close()
+    return True
+
+
 def close_container(stopped: Stopped, options: docker_engine.EngineOptions) -> bool:
     """Remove the maintenance container, and return whether there was one. Raises :class:`WorkspaceError`."""
     client = docker_engine.connect(options)
@@ -81,21 +93,21 @@ def close_container(stopped: Stopped, options: docker_engine.EngineOptions) -> b
         client.close()
 
 
-def fact(stopped: Stopped, backend: t.Mapping[str, t.Any], options: docker_engine.EngineOptions, is_open: bool) -> dict[str, t.Any]:
-    """The fact ``workspace_backend`` for as long as the maintenance container is there (``is_open``), and after that."""
-    connected_to = stopped.maintenance_container if is_open else stopped.container
+def fact(stopped: Stopped, backend: t.Mapping[str, t.Any], options: docker_engine.EngineOptions, opened: bool) -> dict[str, t.Any]:
+    """The fact ``workspace_backend`` for as long as the maintenance container is there (``opened``), and after that."""
+    connected_to = stopped.maintenance_container if opened else stopped.container
     return {
         **backend,
         "tier": "docker",
         "lookup": "found",
-        "reason": f"container {stopped.container} is reached through {connected_to}" if is_open else f"container {stopped.container} was maintained",
+        "reason": f"container {stopped.container} is reached through {connected_to}" if opened else f"container {stopped.container} was maintained",
         "container": stopped.container,
         "config_dir": stopped.config_dir,
         "runtime_config_dir": stopped.config_dir,
         "restart": {"method": "docker_engine", "container": stopped.container, "unit": None},
         "engine": options.as_parameters(),
         "connection": connection_variables.docker(connected_to, options),
-        "maintenance": stopped.maintenance_container if is_open else None,
+        "maintenance": stopped.maintenance_container if opened else None,
     }
 
 

@@ -87,7 +87,7 @@ class PreparedPlugin:
 
 
 def prepare(source: Source, include_repository_files: bool, limits: Limits, cache: RunCache, scan: bool = True) -> PreparedPlugin:
-    """Return the plugin that ``source`` yields; in a run, equal sources are prepared once.
+    """Return the plugin that ``source`` yields; in a run, equal sources are prepared once. A directory or archive that was changed since is another one.
 
     ``scan``: look for secrets as well.
 
@@ -95,8 +95,8 @@ def prepare(source: Source, include_repository_files: bool, limits: Limits, cach
     Raises ``WorkspaceError``.
     """
     signers = source.signers.fingerprint if source.signers is not None else None
-    fields = {"kind": source.NAME, **source.cache_fields(), "repository_files": include_repository_files, "limits": list(limits), "signers": signers}
-    fields["scan"] = scan
+    fields = {"kind": source.NAME, **source.cache_fields(limits.max_entries), "repository_files": include_repository_files, "limits": list(limits)}
+    fields.update(signers=signers, scan=scan)
     key = cache_key("plugin", fields)
     try:
         directory = cache.once(key, _maker(source, include_repository_files, limits, scan))

@@ -87,6 +87,15 @@ def scan_bundle(bundle: Path) -> SecretScan | None:
     return SecretScan(tuple(found[:_MAX_FOUND]), tuple(skipped))
 
 
+def text_scanner() -> Callable[[str, str], bool] | None:
+    """Return what tells whether a file (name, text) seems to contain a secret; ``None`` when detect-secrets is not installed."""
+    try:
+        find = _finder()
+    except ImportError:
+        return None
+    return lambda name, text: any(True for _finding in find(name, text))
+
+
 def require_none(scan: SecretScan | None, shown: str) -> None:
     """Raise :class:`InvalidInputError` unless all was looked through and nothing found."""
     if scan is None:

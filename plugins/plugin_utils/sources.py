@@ -23,7 +23,7 @@ from typing import Callable
 
 from ..module_utils.errors import InvalidInputError
 from ..module_utils.names import PLUGIN_NAME, validate_plugin_name
-from . import git_source, signatures, source_archive
+from . import git_source, signatures, source_archive, source_fingerprint
 from .masking import mask_to_last_at
 from .signatures import Signers
 
@@ -70,8 +70,8 @@ class Source(ABC):
     signers: Signers | None = None
 
     @abstractmethod
-    def cache_fields(self) -> dict[str, object]:
-        """Return what decides the content: two sources with equal fields are fetched once per run."""
+    def cache_fields(self, max_entries: int) -> dict[str, object]:
+        """Return what decides the content: two sources with equal fields are fetched once per run. ``max_entries``: what a plugin may have at most."""
 
     @abstractmethod
     def prepare(self, workspace: Path) -> SourceTree:
@@ -97,8 +97,8 @@ class DirectorySource(Source):
         self.shown = shown
         self.signers = signers
 
-    def cache_fields(self) -> dict[str, object]:
-        return {"path": self._path}
+    def cache_fields(self, max_entries: int) -> dict[str, object]:
+        return {"path": self._path, "content": source_fingerprint.of_tree(Path(self._path), max_entries), "signature": _signature_of(self._path, self.signers)}
 
     def prepare(self, workspace: Path) -> SourceTree:
         return SourceTree(Path(self._path))
@@ -123,8 +123,8 @@ class ArchiveSource(Source):
         self.shown = shown
         self.signers = settings.signers
 
-    def cache_fields(self) -> dict[str, object]:
-        return {"path": self._path}
+    def cache_fields(self, max_entries: int) -> dict[str, object]:
+        return {"path": self._path, "content": source_fingerprint.of_file(Path(self._path)), "signature": _signature_of(self._path, self.signers)}
 
     def prepare(self, workspace: Path) -> SourceTree:
         archive, max_bytes = Path(self._path), self._settings.max_bytes
@@ -164,7 +164,7 @@ class GitSource(Source):
         self.signers = settings.signers
         self.shown = self._reference.shown
 
-    def cache_fields(self) -> dict[str, object]:
+    def cache_fields(self, max_entries: int) -> dict[str, object]:
         return {"url": self._reference.url, "credentials": self._reference.credentials, "ref": self._reference.ref, "unpinned": self._reference.allow_unpinned}
 
     def prepare(self, workspace: Path) -> SourceTree:
@@ -212,3 +212,8 @@ def parse_source(text: str, settings: SourceSettings, allow_unpinned: bool) -> S
     if PLUGIN_NAME.fullmatch(text):
         return RegistrySource(text, settings)
     return DirectorySource(settings.find(text), text, settings.signers)
+
+
+def _signature_of(path: str, signers: Signers | None) -> str | None:
+    """Return the fingerprint of the signature beside ``path``, where one is needed."""
+    return source_fingerprint.of_file(signatures.beside(Path(path))) if signers is not None else None

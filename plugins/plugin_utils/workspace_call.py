@@ -10,6 +10,7 @@ module carries the same request to the same code. Nothing but speed tells the tw
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shlex
 import time
@@ -22,6 +23,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.carried_program import MARK
+from ..module_utils.errors import InvalidInputError
 from . import task_data
 from .run_cache import RunCache
 
@@ -34,6 +36,7 @@ _MODULE_UTILS = Path(__file__).parent.parent / "module_utils"
 _PROGRAM = "carried_program.py"
 _ALWAYS = "request_answer"
 _OWN_IMPORT = re.compile(r"^\s*from \.(\w*) import (.+)$", re.MULTILINE)
+_HOME = re.compile(r"/root|/home/[^/]+")
 _PLAIN_INTERPRETER = re.compile(r"[A-Za-z0-9_./+-]+")
 
 # -I and -S: neither the workspace's environment nor its site packages have a say in what runs as root.
@@ -71,6 +74,26 @@ def repeated(do: Callable[[], _T], start_over: Callable[[], None] = lambda: None
     return do()
 
 
+def may_lie_in(remote_tmp: str, config_dir: str) -> bool:
+    """Tell whether the normalised path ``remote_tmp`` is ``config_dir`` or lies in it, or may do so once the login's shell has resolved what it resolves.
+
+    ``~``, ``~user`` or a variable at the beginning may stand for any directory: ``~/.hermes/tmp`` lies in ``/home/ubuntu/.hermes`` for one login; further on,
+    a variable stands for one name. A home that itself lies in the config dir is not thought of, or no ``~`` would do.
+    """
+    first, *rest = remote_tmp.split("/")
+    pattern = ""
+    if first:
+        # A relative path is relative to the home.
+        pattern, rest = ".*", rest if first.startswith(("~", "$")) else [first, *rest]
+        if _HOME.fullmatch(config_dir):
+            return True
+    for part in rest:
+        pattern += "/" + ("[^/]+" if "$" in part else re.escape(part))
+        if re.fullmatch(pattern, config_dir):
+            return True
+    return False
+
+
 class WorkspaceCall:
     """How one task of ``action`` asks its workspace."""
 
@@ -89,8 +112,10 @@ class WorkspaceCall:
         """Return the result that ``entry`` (a module of ``module_utils`` with ``changes`` and ``handle``) gives for ``request``.
 
         ``module`` is the Ansible module that does the same; ``attached`` may be given only to calls that :attr:`carries` is true for.
-        Raises ``AnsibleConnectionFailure`` when the host is unreachable, and ``WorkspaceError`` with the workspace half's own sentence.
+        Raises ``AnsibleConnectionFailure`` when the host is unreachable, ``WorkspaceError`` with the workspace half's own sentence, and
+        :class:`InvalidInputError` where Ansible's temporary files would lie in the request's config dir.
         """
+        self._require_safe_temporary_directory(request["config_dir"])
         plain_request = task_data.plain(request)
         login = f"user {self._action._get_remote_user()} on {self._action._play_context.remote_addr}"
         try:
@@ -106,6 +131,15 @@ class WorkspaceCall:
                 raise
             raise refused from error
         return task_data.result_of(returned, login)
+
+    def _require_safe_temporary_directory(self, config_dir: str) -> None:
+        """Refuse to let root execute, write and remove by path below the config dir, where its owner may put links and files of its own."""
+        remote_tmp = posixpath.normpath(str(self._action.get_shell_option("remote_tmp", "~")))
+        if may_lie_in(remote_tmp, config_dir):
+            raise InvalidInputError(
+                f"ansible_remote_tmp {remote_tmp} lies, or may lie, in the config dir {config_dir}, where the workspace's agent could exchange what root "
+                "executes: leave it unset, or set a directory that the agent cannot write to"
+            )
 
     def _carry(self, entry: str, request: dict[str, Any], attached: bytes) -> dict[str, Any]:
         stream = program_stream(self._cache, entry, request, bool(self._action._task.check_mode), attached)

@@ -4,8 +4,11 @@
 """The action with the real workspace half behind it, but without a connection: what is asked, what is sent, and what is said."""
 from __future__ import annotations
 
+import os
 import shutil
+import tarfile
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -14,6 +17,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible_collections.molecule_ai.workspace.plugins.action import molecule_plugin
 from ansible_collections.molecule_ai.workspace.plugins.modules.molecule_plugin import RETURN
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import bundle
 
 
 def test_install_then_nothing_to_do(workspace: Workspace) -> None:
@@ -192,13 +196,28 @@ def test_the_receipt_says_who_did_it(workspace: Workspace, monkeypatch: pytest.M
     assert (job["play"], job["awx_job_id"]) == ("Install", "17") and job["controller"] and job["user"]
 
 
-def test_sources_are_prepared_once_for_all_hosts(workspace: Workspace) -> None:
+def test_sources_are_prepared_once_for_all_hosts(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace.run(name="ecc", source="./ecc")
     shutil.rmtree(workspace.config_dir)
     workspace.config_dir.mkdir()
-    (workspace.directory / "ecc/rules/a.md").write_text("changed during the run", encoding="utf-8")
+    monkeypatch.setattr(bundle, "write_bundle", mock.Mock(side_effect=AssertionError("packed again")))
     assert workspace.run(name="ecc", source="./ecc")["plugins"][0]["action"] == "installed"
-    assert (workspace.plugins / "ecc/rules/a.md").read_text(encoding="utf-8") == "# a\n"
+
+
+@pytest.mark.parametrize("suffix", ["", ".tar.gz"])
+def test_a_source_that_the_play_changes_is_read_again(workspace: Workspace, suffix: str) -> None:
+    """A role may render it for each host or loop item, always at the same path; even the size and the time of the file can be the same."""
+    source, rule = f"{workspace.directory}/ecc{suffix}", workspace.directory / "ecc/rules/a.md"
+    times = rule.stat().st_atime_ns, rule.stat().st_mtime_ns
+    for text in ("# b\n", "# c\n"):
+        rule.write_text(text, encoding="utf-8")
+        os.utime(rule, ns=times)
+        if suffix:
+            with tarfile.open(source, "w:gz") as archive:
+                archive.add(workspace.directory / "ecc", "ecc")
+        assert workspace.run(name="ecc", source=source)["changed"]
+        assert (workspace.plugins / "ecc/rules/a.md").read_text(encoding="utf-8") == text
+        assert not workspace.run(name="ecc", source=source)["changed"]
 
 
 @pytest.mark.parametrize("workspace", [True], indirect=True, ids=["carried"])

@@ -216,3 +216,26 @@ def test_root_does_not_work_by_path_in_the_agents_directory(workspace: Workspace
     with pytest.raises(AnsibleActionFail, match="the workspace's agent could exchange what root executes"):
         workspace.run(name="ecc", source="./ecc")
     assert workspace.operations == []
+
+
+def test_a_home_that_the_config_dir_may_lie_in_is_refused_for_temporary_files_there(workspace: Workspace) -> None:
+    workspace.remote_tmp = "~/configs/tmp"
+    with pytest.raises(AnsibleActionFail, match=r"^ansible_remote_tmp ~/configs/tmp lies, or may lie, in the config dir "):
+        workspace.run(name="ecc", source="./ecc")
+    assert workspace.operations == []
+
+
+def test_a_diff_shows_no_text_in_which_a_secret_was_found(workspace: Workspace) -> None:
+    """Neither of the new version nor of the one that goes, which is not scanned otherwise: to take a token out is what people do with the warning."""
+    token = "github_pat_" + "A1b2C3d4E5f6G7h8I9j0K1" + "_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6a7B8c9D"
+    rule = workspace.directory / "ecc/rules/a.md"
+    clean = rule.read_text(encoding="utf-8")
+    for text in (f"key {token}\n", clean):
+        rule.write_text(text, encoding="utf-8")
+        (workspace.directory / "ecc/rules/b.md").write_text(f"beside {len(text)}\n", encoding="utf-8")
+        shown = workspace.run(name="ecc", source="./ecc", diff=True)["diff"]
+        texts = {diff["after_header"].split()[0]: diff["before"] + diff["after"] for diff in shown if "after_header" in diff}
+        assert "(not shown) file of" in texts["plugins/ecc/rules/a.md"] and f"beside {len(text)}\n" in texts["plugins/ecc/rules/b.md"]
+        assert token not in str(shown)
+    rule.write_text(f"key {token}\n", encoding="utf-8")
+    assert token in str(workspace.run(name="ecc", source="./ecc", check=True, diff=True, secret_scan="none")["diff"])

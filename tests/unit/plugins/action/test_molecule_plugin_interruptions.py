@@ -103,6 +103,58 @@ def test_an_interrupted_run_is_finished_first(workspace: Workspace) -> None:
     assert (result["changed"], result["recovered"], calls) == (True, ["finished an interrupted change of plugin 'ecc'"], [[]])
 
 
+def test_another_run_that_was_at_work_is_nothing_that_was_recovered(workspace: Workspace) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    slot = workspace.config_dir / ".molecule_ai/staging/other"
+    slot.mkdir()
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        answered = workspace.handle(request)
+        if slot.exists():
+            slot.rmdir()
+        return answered
+
+    workspace.answer = answer
+    result = workspace.run(name="ecc", source="./ecc")
+    assert (workspace.operations, result["recovered"], result["changed"]) == (["inspect", "apply", "inspect"], [], False)
+
+
+def _interrupt_removal(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a plugin of which a person changes what the runtime has placed, and die while it is being removed."""
+    workspace.answer = workspace.handle  # in this process, where it can be made to die
+    workspace.run(name="ecc", source="./ecc")
+    placed = workspace.config_dir / ".claude/hooks/h"
+    placed.parent.mkdir(parents=True)
+    placed.write_text("a person", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin_slot.Slot, "_finish", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            workspace.run(name="ecc", state="absent")
+
+
+def test_a_recovery_is_told_although_the_answer_after_it_was_lost(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    _interrupt_removal(workspace, monkeypatch)
+    asked = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["operation"])
+        return {"failed": True, "module_stdout": "", "module_stderr": ""} if len(asked) == 3 else workspace.handle(request)
+
+    workspace.answer = answer
+    result = workspace.run(name="ecc", state="absent")
+    assert asked == ["inspect", "apply", "inspect", "inspect"]
+    assert (result["changed"], result["recovered"]) == (True, ["finished an interrupted change of plugin 'ecc'"])
+    assert [(told["plugin"], len(told["kept"])) for told in result["recovered_placements"]] == [("ecc", 1)]
+
+
+def test_a_failure_after_a_recovery_tells_of_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    _interrupt_removal(workspace, monkeypatch)
+    with pytest.raises(AnsibleActionFail) as caught:
+        workspace.run(name="nope", state="rolled_back")
+    assert "nothing to roll back to" in str(caught.value)
+    assert str(caught.value).endswith("nothing was changed; before that, the task had finished an interrupted change of plugin 'ecc'")
+
+
 @pytest.mark.parametrize(
     ("returned", "error", "message"),
     [

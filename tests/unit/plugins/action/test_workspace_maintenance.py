@@ -16,6 +16,8 @@ from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import dock
 from ansible_collections.molecule_ai.workspace.plugins.modules import workspace_maintenance as module
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import docker_engine, maintenance
 
+docker = pytest.importorskip("docker")
+
 BACKEND = {
     "tier": "none", "container": None, "config_dir": None, "stopped": {"container": "ws-one", "config_dir": "/configs"},
     "engine": {"docker_host": "tcp://192.0.2.1:2375"},
@@ -54,7 +56,16 @@ def test_it_is_opened_and_closed_on_the_engine_of_the_fact(calls: list[tuple[str
 def test_check_mode_starts_nothing_and_does_not_guess(calls: list[tuple[str, str, str]]) -> None:
     with pytest.raises(AnsibleActionFail, match="ws-one is not running, so nobody can look into it in check mode"):
         run(check_mode=True)
-    assert run(check_mode=True, state="absent")["changed"] is False and calls == []
+    assert calls == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_check_mode_looks_whether_there_is_something_to_remove(calls: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    client = mock.Mock(**{"inspect_container.side_effect": None if there else docker.errors.NotFound("no such container")})
+    monkeypatch.setattr(docker_engine, "connect", lambda options: client)
+    predicted = run(check_mode=True, state="absent")
+    assert predicted["changed"] is there and "ansible_facts" not in predicted and calls == []
+    assert client.inspect_container.mock_calls == [mock.call("molecule-maintenance-ws-one")]
 
 
 def test_documentation_names_every_option() -> None:

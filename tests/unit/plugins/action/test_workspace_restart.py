@@ -49,12 +49,15 @@ def fixture_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def run(execution: Execution, task_vars: dict[str, t.Any], check_mode: bool = False, **arguments: t.Any) -> dict[str, t.Any]:
+def run(
+    execution: Execution, task_vars: dict[str, t.Any], check_mode: bool = False, remote_tmp: str = "~/.ansible/tmp", **arguments: t.Any
+) -> dict[str, t.Any]:
     """Run the action as a task does."""
     task = mock.MagicMock(spec=Task, args=arguments, async_val=0, check_mode=check_mode, action="workspace_restart", environment=None)
     templar = mock.MagicMock()
     templar.template = lambda value: value
     plugin = action.ActionModule(task, mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), templar, mock.MagicMock())
+    plugin._connection._shell.get_option = {"remote_tmp": remote_tmp}.__getitem__
     plugin._execute_module = execution
     return plugin.run(task_vars=task_vars)
 
@@ -68,6 +71,14 @@ def test_the_fact_says_what_to_restart(task_vars: dict[str, t.Any], check_mode: 
     assert (request["operation"], request["container"], request["config_dir"]) == ("restart_host", "molecule-workspace", "/opt/configs")
     assert request["dry_run"] is check_mode
     assert (result["changed"], result["restarted"], result["cleared"]) == (True, not check_mode, ["ecc"])
+
+
+def test_root_does_not_work_by_path_in_the_agents_directory() -> None:
+    execution = Execution({"result": DONE})
+    for remote_tmp in ("/opt/configs/tmp", "$HOME/configs"):
+        with pytest.raises(AnsibleActionFail, match="the workspace's agent could exchange what root executes"):
+            run(execution, {"workspace_backend": FACT}, remote_tmp=remote_tmp)
+    assert execution.requests == []
 
 
 @pytest.mark.parametrize(

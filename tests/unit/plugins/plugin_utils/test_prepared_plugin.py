@@ -163,7 +163,7 @@ def test_a_source_is_prepared_once_per_run(tmp_path: Path) -> None:
         NAME = "counting"
         shown = "counting"
 
-        def cache_fields(self) -> dict[str, object]:
+        def cache_fields(self, max_entries: int) -> dict[str, object]:
             return {"path": "x"}
 
         def prepare(self, workspace: Path) -> SourceTree:

@@ -93,14 +93,14 @@ def test_tags_run_the_audit_or_there_is_no_report(audit: Audit) -> None:
     assert audit.command("-i", hosts, "--tags", "restart").returncode == 1
 
 
-def test_an_audit_that_never_looks_is_of_unknown_workspaces(audit: Audit) -> None:
+@pytest.mark.parametrize("look", [
+    "roles: [molecule_ai.workspace.plugins]", "tasks: [{block: [{ansible.builtin.include_role: {name: molecule_ai.workspace.plugins}}]}]",
+    "tasks: [{molecule_ai.workspace.molecule_plugin: {plugins: []}}]",
+])
+def test_an_audit_that_never_looks_is_of_unknown_workspaces(audit: Audit, look: str) -> None:
     """Here it fails before its first look, in what was put before it."""
-    book = audit.inventory("site.yml", """
-- hosts: workspaces
-  gather_facts: false
-  pre_tasks: [{ansible.builtin.fail: {msg: "no way in"}}]
-  tasks: [{block: [{ansible.builtin.include_role: {name: molecule_ai.workspace.plugins}}]}]
-""")
+    before = "gather_facts: false\n  pre_tasks: [{ansible.builtin.fail: {msg: no way in}}]"
+    book = audit.inventory("site.yml", f"- hosts: workspaces\n  {before}\n  {look}\n")
     run = audit._run("ansible-playbook", book, "--check", "-i", audit.inventory("hosts.yml", OUTSIDE))
     assert "Audit of 1 workspace: 0 in sync, 0 drifted, 1 unknown" in run.stdout, run.stdout
     assert audit.report()["workspaces"][0]["reason"] == "no way in"

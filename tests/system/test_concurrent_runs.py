@@ -13,11 +13,13 @@ import json
 import os
 import pathlib
 import re
+import shlex
+import sys
 import threading
 from collections.abc import Callable
 
 from ansible_run import Run
-from expected import expected_items
+from expected import expected_items, wanted
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
 
@@ -77,3 +79,21 @@ def test_concurrent_runs_take_turns_and_audits_see_whole_versions(lab: Lab, ansi
     for run in audits:
         run.ok()
         assert {result["plugins"][0]["previous_digest"] for result in run.results("molecule_plugin", workspace)} <= known
+
+
+def test_a_restart_that_another_run_has_made_meanwhile_is_not_made_again(
+    lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path
+) -> None:
+    """The run looks while another one is between its change and its restart, and restarts after it."""
+    variables = {"workspace_plugins": wanted(plugin_sources, "ecc")}
+    ansible(INSTALL, limit=workspace, variables={**variables, "restart_method": "none"}).ok()
+    starts = len(lab.starts(workspace))
+    program = str(pathlib.Path(sys.executable).with_name("ansible-playbook"))
+    restart = shlex.join([program, "molecule_ai.workspace.restart", "-i", str(lab.inventory), "--limit", workspace])
+    # A variable that only the restart reads; the other run must not write to this one's records.
+    other_run = f"env -u ANSIBLE_CALLBACKS_ENABLED {restart} > /dev/null && echo 10"
+    variables.update(other_run=other_run, restart_stop_timeout="{{ lookup('ansible.builtin.pipe', other_run) }}")
+    run = ansible(INSTALL, limit=workspace, variables=variables).ok()
+    found = run.result("molecule_plugin", workspace)
+    assert (found["changed"], found["restart_required"]) == (False, True)
+    assert run.result("workspace_restart", workspace)["changed"] is False and len(lab.starts(workspace)) == starts + 1

@@ -75,12 +75,13 @@ def repeated(do: Callable[[], _T], start_over: Callable[[], None] = lambda: None
 
 
 def may_lie_in(remote_tmp: str, config_dir: str) -> bool:
-    """Tell whether the normalised path ``remote_tmp`` is ``config_dir`` or lies in it, or may do so once the login's shell has resolved what it resolves.
+    """Tell whether the path ``remote_tmp`` is ``config_dir`` or lies in it, or may do so once the login's shell has resolved what it resolves.
 
     ``~``, ``~user`` or a variable at the beginning may stand for any directory: ``~/.hermes/tmp`` lies in ``/home/ubuntu/.hermes`` for one login; further on,
     a variable stands for one name. A home that itself lies in the config dir is not thought of, or no ``~`` would do.
     """
-    first, *rest = remote_tmp.split("/")
+    # normpath leaves two slashes at the beginning.
+    first, *rest = re.sub("^/+", "/", posixpath.normpath(remote_tmp)).split("/")
     pattern = ""
     if first:
         # A relative path is relative to the home.
@@ -134,7 +135,7 @@ class WorkspaceCall:
 
     def _require_safe_temporary_directory(self, config_dir: str) -> None:
         """Refuse to let root execute, write and remove by path below the config dir, where its owner may put links and files of its own."""
-        remote_tmp = posixpath.normpath(str(self._action.get_shell_option("remote_tmp", "~")))
+        remote_tmp = str(self._action.get_shell_option("remote_tmp", "~"))
         if may_lie_in(remote_tmp, config_dir):
             raise InvalidInputError(
                 f"ansible_remote_tmp {remote_tmp} lies, or may lie, in the config dir {config_dir}, where the workspace's agent could exchange what root "

@@ -15,6 +15,9 @@ HERMES = "/home/ubuntu/.hermes"
     [
         ("/configs", "/configs", True),
         ("/configs/.molecule_ai/tmp", "/configs", True),
+        ("//configs/tmp", "/configs", True),
+        ("/tmp/../configs//tmp/", "/configs", True),
+        ("~/../ubuntu/.hermes/tmp", HERMES, True),
         ("/configs2/tmp", "/configs", False),
         ("/conf", "/configs", False),
         ("/", "/configs", False),

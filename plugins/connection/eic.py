@@ -360,6 +360,18 @@ def _ansible_errors() -> t.Iterator[None]:
         raise (AnsibleAuthenticationFailure if aws_session.is_authentication(error) else AnsibleConnectionFailure)(str(error)) from None
     except WorkspaceError as error:
         raise AnsibleConnectionFailure(str(error)) from None
+    except OSError as error:
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise AnsibleError(f"{where}; check ansible_eic_state_directory, ansible_control_path_dir and the controller's local temporary directory") from None
+
+
+@contextlib.contextmanager
+def _in_use(settings: Settings) -> t.Iterator[None]:
+    """:func:`eic_use.using`, with its errors as Ansible's; those of what runs meanwhile are left alone."""
+    with contextlib.ExitStack() as held:
+        with _ansible_errors():
+            held.enter_context(eic_use.using(settings.use_file))
+        yield
 
 
 class _ConnectionLost(AnsibleConnectionFailure):  # type: ignore[misc]
@@ -465,7 +477,8 @@ class Connection(SshConnection):  # type: ignore[misc]
 
     def _build_command(self, binary: str, subsystem: str, *other_args: bytes | str) -> list[bytes]:
         """core's command with the tunnel: what must hold before the user's arguments (ssh takes the first value), defaults behind them."""
-        command = super()._build_command(binary, subsystem)
+        with self._as_core_should_see_it():
+            command = super()._build_command(binary, subsystem)
         with _ansible_errors():
             options = eic_session.ssh_options(self._settings(), self._ticket_path)
         # the user's "no" would leave a master without sessions for ever
@@ -479,7 +492,7 @@ class Connection(SshConnection):  # type: ignore[misc]
         settings = self._settings()
         end = time.monotonic() + settings.tunnel_wait
         # nobody gives the connection up for another host's sake meanwhile
-        with eic_use.using(settings.use_file):
+        with _in_use(settings):
             while True:
                 try:
                     return self._run_somewhere(settings, cmd, in_data, sudoable)
@@ -496,7 +509,7 @@ class Connection(SshConnection):  # type: ignore[misc]
             if result is not None:
                 break
             spare = dataclasses.replace(settings, spare=number, tunnel_wait=min(_SPARE_WAIT, settings.tunnel_wait))
-            with eic_use.using(spare.use_file):
+            with _in_use(spare):
                 result = self._run_shared(spare, eic_session.moved(cmd, settings, spare), in_data, sudoable)
         if result is None:
             raise _NoTunnelLeft(eic_errors.sentence("NoSessionLeft", settings.context()))
@@ -504,27 +517,50 @@ class Connection(SshConnection):  # type: ignore[misc]
 
     def _run_shared(self, settings: Settings, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
         """Run over the shared connection of ``settings``; ``None`` when it has no session left, and nothing has started."""
+        report_path = f"{self._ticket_path}.status"
         for _attempt in range(_ATTEMPTS):
             self._open(settings)
             master = eic_master.identity(settings.control_path)
+            # what an earlier run has left says nothing about this one
+            eic_ticket.take_report(report_path)
             result = self._run_once(cmd, in_data, sudoable)
-            if result is not None and 0 <= result[0] < _CONNECTION_LOST:
+            if result[0] == 0 or (0 < result[0] < _CONNECTION_LOST and not self._is_transfer(cmd)):
                 return result
-            report = eic_ticket.take_report(f"{self._ticket_path}.status")
-            if result is not None and (report is None or report.code != "TicketMissing"):
-                return self._explain(settings, cmd, result, master)
+            # only ssh's attempt to open a connection by itself leaves this report, which it makes instead of running the command; scp (-O) hides its 255
+            report = eic_ticket.take_report(report_path)
+            if report is None or report.code != "TicketMissing":
+                return result if 0 < result[0] < _CONNECTION_LOST else self._explain(settings, cmd, result, master)
             # ssh found the shared connection gone, or out of sessions, and had no ticket for another: nothing has started
             if eic_master.is_alive(settings.control_path):
                 return None
         raise AnsibleConnectionFailure(eic_errors.sentence("TicketMissing", settings.context()))
 
-    def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes] | None:
-        """core's run; ``None`` when the shared connection vanished before the command was handed to it."""
+    def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes]:
+        """core's run, whatever it takes a 255 for: core looks for ssh's "Broken pipe" in what a remote command may have written."""
         try:
-            result: tuple[int, bytes, bytes] = super()._bare_run(cmd, in_data, sudoable=sudoable, checkrc=False)
+            with self._as_core_should_see_it():
+                result: tuple[int, bytes, bytes] = super()._bare_run(cmd, in_data, sudoable=sudoable, checkrc=False)
             return result
-        except AnsibleControlPersistBrokenPipeError:
-            return None
+        except AnsibleControlPersistBrokenPipeError as error:
+            return _CONNECTION_LOST, b"", to_bytes(str(error))
+
+    @contextlib.contextmanager
+    def _as_core_should_see_it(self) -> t.Iterator[None]:
+        """Without a password, which core also takes from the play, and with a shell for the ProxyCommand."""
+        password, shell = self._play_context.password, os.environ.get("SHELL")
+        self._play_context.password = None
+        os.environ.update(eic_master.ENVIRONMENT)
+        try:
+            yield
+        finally:
+            self._play_context.password = password
+            if shell is None:
+                del os.environ["SHELL"]
+            else:
+                os.environ["SHELL"] = shell
+
+    def _is_transfer(self, cmd: list[bytes]) -> bool:
+        return to_bytes(self.get_option("ssh_executable")) not in cmd
 
     def _open(self, settings: Settings) -> None:
         """Open the shared connection unless it is up. Only here is anything repeated: no command has started yet."""
@@ -558,6 +594,6 @@ class Connection(SshConnection):  # type: ignore[misc]
             cause = eic_errors.cause(report.code, settings.context(reason=report.message)) + eic_errors.request_suffix(report.request_id) if report else ""
             reason = f": {cause}" if cause else ""
             raise _ConnectionLost(eic_errors.sentence("OutcomeUnknown", settings.context(reason=reason)))
-        if to_bytes(self.get_option("ssh_executable")) not in cmd:
+        if self._is_transfer(cmd):
             return result
         raise AnsibleConnectionFailure(eic_errors.sentence("CommandExit255", settings.context()))

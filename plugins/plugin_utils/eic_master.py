@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import random
+import secrets
 import signal
 import socket
 import stat
@@ -22,12 +24,22 @@ _FORGET_AFTER = 600.0
 """Seconds after which nobody comes for a report or finishes to bind a socket any more."""
 
 
+ENVIRONMENT = {"SHELL": "/bin/sh"}
+"""For every ssh that may run a ProxyCommand: it takes the user's login shell for that, which may be /bin/false or no POSIX shell at all."""
+
+_MARK = "MOLECULE_AI_EIC_LOGIN"
+
+
 class LockTimeout(Exception):
     """Another process has held the lock for longer than the wait that was allowed."""
 
 
 class LoginTimeout(Exception):
     """ssh did not log in within the time that was allowed; it and its tunnel have been ended."""
+
+
+class MasterMissing(Exception):
+    """ssh logged in, but nobody listens at the ControlPath; it and its tunnel have been ended."""
 
 
 def is_alive(control_path: str) -> bool:
@@ -131,33 +143,63 @@ def _is_current(descriptor: int, path: str) -> bool:
         return False
 
 
-def start(command: t.Sequence[bytes], timeout: float) -> tuple[int, str]:
-    """Run an ``ssh -f -N`` that goes into the background once it has logged in; return its exit status and what it wrote to stderr.
+def start(command: t.Sequence[bytes], timeout: float, control_path: str) -> tuple[int, str]:
+    """Run an ``ssh -f -N`` that goes into the background once it has logged in, and then listens at ``control_path``; return its exit status and what it
+    wrote to stderr.
 
-    It gets a session of its own: Ctrl-C on a play must not reach a connection that others use. Raises :class:`LoginTimeout` and :class:`OSError`.
+    It gets a session of its own: Ctrl-C on a play must not reach a connection that others use. Raises :class:`LoginTimeout`, :class:`MasterMissing` and
+    :class:`OSError`.
     """
+    mark = secrets.token_hex(16)
     # a file, not a pipe: the background process may keep it open
     with tempfile.TemporaryFile() as messages:
         with subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages, start_new_session=True,
+            env={**os.environ, **ENVIRONMENT, _MARK: mark},
         ) as process:
             try:
                 status = process.wait(timeout)
             except BaseException as error:
-                _end_session(process)
+                _end(process, mark)
                 if isinstance(error, subprocess.TimeoutExpired):
                     raise LoginTimeout from error
                 raise
+        if status == 0 and not is_alive(control_path):
+            _end(process, mark)
+            raise MasterMissing
         messages.seek(0)
         return status, messages.read(65536).decode("utf-8", "replace")
 
 
-def _end_session(process: subprocess.Popen[bytes]) -> None:
-    """End ssh and its tunnel process; a hang-up first, which lets the tunnel free its slot at the endpoint."""
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """End ssh and its tunnel process; a hang-up first, which lets the tunnel free its slot at the endpoint.
+
+    ssh leaves the process group when it goes into the background. It is found by the ``mark`` in its environment, or ends because its tunnel does.
+    """
     for number in (signal.SIGHUP, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1)
-            if number == signal.SIGKILL:
-                return
+        for each in _marked(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+        end = time.monotonic() + 1
+        # poll() takes note of its end, without which it would count for ever
+        while time.monotonic() < end and (process.poll() is None or _has_members(process.pid) or _marked(mark)):
+            time.sleep(0.02)
+
+
+def _has_members(group: int) -> bool:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, 0)
+        return True
+    return False
+
+
+def _marked(mark: str) -> list[int]:
+    """The living processes that were started with ``mark``; none where there is no /proc to ask."""
+    found, wanted = [], f"{_MARK}={mark}".encode()
+    for path in glob.glob("/proc/[0-9]*/environ"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            if wanted in file.read().split(b"\0"):
+                found.append(int(path.split("/")[2]))
+    return found

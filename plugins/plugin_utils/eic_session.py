@@ -113,6 +113,8 @@ def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterat
     public_key = _public_key(settings)
     if settings.host_key_policy == "console":
         _trust_console(settings, made)
+    elif settings.host_key_policy == "accept-new":
+        _check_known_hosts(settings)
     eic_ticket.take_report(settings.status_path)
     with _slot(settings, target, settings.tunnel_wait if wait is None else wait) as slot:
         # only now: the wait may have been longer than they last
@@ -236,7 +238,11 @@ def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: st
         # ConnectTimeout must leave the tunnel the time to say itself what is wrong
         options = ["-f", "-N", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={settings.tunnel_timeout + settings.login_timeout}"]
         try:
-            status, messages = eic_master.start([command[0], *(option.encode() for option in options), *command[1:]], settings.login_limit)
+            status, messages = eic_master.start(
+                [command[0], *(option.encode() for option in options), *command[1:]], settings.login_limit, settings.control_path
+            )
+        except eic_master.MasterMissing as error:
+            raise EicError("MasterMissing", context) from error
         except eic_master.LoginTimeout as error:
             raise failure(settings, context, "LoginTimeout") from error
         except OSError as error:
@@ -245,8 +251,6 @@ def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: st
         # when it is ssh that gives up, it does so by its ConnectTimeout
         context = dataclasses.replace(context, seconds=settings.tunnel_timeout + settings.login_timeout)
         raise failure(settings, context, eic_errors.code_of_ssh_messages(messages))
-    if not eic_master.is_alive(settings.control_path):
-        raise EicError("MasterMissing", context)
 
 
 def failure(settings: Settings, context: eic_errors.Context, ssh_code: str) -> EicError:
@@ -265,6 +269,17 @@ def _public_key(settings: Settings) -> str:
         raise EicError("KeyFileUnusable", settings.context(reason=str(error))) from error
     except eic_identity.KeygenError as error:
         raise EicError("KeygenFailed", settings.context()) from error
+
+
+def _check_known_hosts(settings: Settings) -> None:
+    """A key that ssh cannot remember it accepts as well, with a warning that nobody sees: then each key would be the first one."""
+    try:
+        # it must be readable for ssh to compare, and writable to remember; ssh may make it at the same time, and neither takes anything from the other
+        os.close(os.open(settings.trusted_hosts, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise InvalidInputError(
+            f"{settings.trusted_hosts}: {error.strerror}; host keys cannot be remembered there, check ansible_eic_known_hosts_file"
+        ) from error
 
 
 def _trust_console(settings: Settings, made: t.Any) -> None:

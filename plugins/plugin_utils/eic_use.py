@@ -18,8 +18,14 @@ import typing as t
 
 from .eic_budget import Holder
 
+_T = t.TypeVar("_T")
+
 IDLE_SECONDS = 1.0
 """A connection that was used less than this ago is not idle: its play's next task is probably on its way, and opening anew costs about as much."""
+
+_LETTING_GO = 2.0
+"""Seconds that a connection without sessions may take to end after it was told to. What holds its slot for longer has a session that nobody waits for any
+more (its play was killed), and may keep it for as long as that command runs."""
 
 _FORGET_AFTER = 86400.0
 
@@ -58,7 +64,7 @@ def stop_least_recently_used(
 ) -> int:
     """Let ``stop`` end the connections that have been idle for the longest time; how many it has ended.
 
-    They are as many as are ``wanted``, less those that were ended already and have not let go of their slot yet.
+    They are as many as are ``wanted``, less those that were ended a moment ago and have not let go of their slot yet.
     ``holders`` name their ``control_path`` and ``use_file``. ``stop`` gets a ControlPath, and is called under the exclusive lock.
     """
     latest = time.time() - IDLE_SECONDS
@@ -69,15 +75,17 @@ def stop_least_recently_used(
             if used <= latest:
                 candidates.append((used, holder["use_file"], holder["control_path"]))
     stopped = 0
-    for used, file, control_path in sorted(candidates):
+    # two slots may be one connection's: that of a tunnel at its end, and that of the one in its place
+    for used, file, control_path in sorted(set(candidates)):
         if wanted <= 0:
             break
         with _unused(file) as descriptor:
             if descriptor is None or os.fstat(descriptor).st_mtime != used:
                 continue
             if not is_alive(control_path):
-                wanted -= 1
+                wanted -= time.time() - _LETTING_GO < _recorded(file, "stopped", 0.0) <= time.time()
             elif stop(control_path):
+                _record(file, "stopped", time.time())
                 wanted -= 1
                 stopped += 1
     return stopped
@@ -105,22 +113,33 @@ def _unused(file: str) -> t.Iterator[int | None]:
 
 def record_end(file: str, when: float) -> None:
     """Note that the connection's tunnel ends at ``when`` (seconds since the epoch)."""
-    content = json.dumps({"ends": when}).encode()
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, content, 0)
-    finally:
-        os.close(descriptor)
+    _record(file, "ends", when)
 
 
 def recorded_end(file: str) -> float | None:
     """When the connection's tunnel ends; ``None`` when nobody has noted it."""
+    return _recorded(file, "ends", None)
+
+
+def _record(file: str, name: str, when: float) -> None:
+    """Note one time, without the others, which were those of an earlier connection or matter no more; the file's own time is left alone."""
+    content = json.dumps({name: when}).encode()
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, content, 0)
+        os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+    finally:
+        os.close(descriptor)
+
+
+def _recorded(file: str, name: str, default: _T) -> float | _T:
     try:
         with open(file, encoding="ascii") as stream:
-            return float(json.load(stream)["ends"])
+            return float(json.load(stream)[name])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return default
 
 
 def sweep(directory: str) -> None:

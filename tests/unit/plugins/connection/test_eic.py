@@ -323,6 +323,7 @@ def test_every_failure_is_one_sentence_and_the_host_unreachable(controller: Cont
         ({"ansible_eic_profile": "x"}, "either an AWS profile or AWS keys"),
         ({"ansible_eic_ca_bundle": "/nonexistent.pem", "ansible_eic_private_address": ADDRESS, "ansible_eic_endpoint_id": ENDPOINT,
           "ansible_eic_endpoint_dns_name": DNS_NAME}, "CA bundle cannot be read"),
+        ({"ansible_eic_known_hosts_file": "/etc"}, "/etc: Is a directory; host keys cannot be remembered there, check ansible_eic_known_hosts_file"),
     ],
 )
 def test_wrong_configuration_fails_the_task(controller: Controller, variables: dict[str, t.Any], words: str) -> None:
@@ -373,6 +374,58 @@ def test_a_command_that_exits_with_255_is_told_apart(controller: Controller) -> 
     done = controller.ansible("-m", "raw", "-a", "exit 255")
     assert "UNREACHABLE" in done.output
     assert "ended with status 255 while the connection stayed up" in done.message
+
+
+def test_a_command_that_writes_ssh_s_own_words_runs_once(controller: Controller) -> None:
+    """core reads "write packet: Broken pipe" in what a command has written as a connection that was gone before."""
+    ran = controller.directory / "ran"
+    controller.variables["ansible_ssh_use_tty"] = False
+    done = controller.ansible("-m", "raw", "-a", f"echo once >> {ran}; echo 'mux_client_hello_exchange: write packet: Broken pipe' >&2; exit 255")
+    assert "ended with status 255 while the connection stayed up" in done.message
+    assert ran.read_text() == "once\n"
+    assert controller.service.counters["tunnels"] == 1
+
+
+def test_scp_without_a_session_uses_a_spare_connection(controller: Controller) -> None:
+    """With ``-O`` it ends with 1 then, not with ssh's 255."""
+    controller.variables.update(ansible_ssh_transfer_method="scp", ansible_scp_extra_args="-O")
+    controller.hosts = {f"alias{number}": {} for number in range(4)}
+    (controller.directory / "source").write_text("text")
+    local = {"delegate_to": "localhost", "vars": {"ansible_connection": "local"}}
+    copying, others = {"when": "inventory_hostname == 'alias3'"}, {"when": "inventory_hostname != 'alias3'"}
+    directory = controller.directory
+    busy = f"touch {directory}/busy-{{{{ inventory_hostname }}}}; for n in $(seq 300); do test -e {directory}/copied && break; sleep 0.1; done"
+    wait = f"for n in $(seq 300); do test $(ls {directory} | grep -c busy-) = 3 && exit; sleep 0.1; done; exit 1"
+    done = controller.play([
+        {"ansible.builtin.raw": busy, **others},
+        {"ansible.builtin.raw": wait, **local, **copying},
+        {"ansible.builtin.copy": {"src": f"{controller.directory}/source", "dest": f"{controller.directory}/copied"}, **copying},
+    ], strategy="free")
+    assert done.status == 0, done.output
+    assert (controller.directory / "copied").read_text() == "text"
+    assert controller.service.counters["tunnels"] == 2
+
+
+def test_a_connection_that_nobody_can_share_leaves_no_process_and_no_slot(controller: Controller) -> None:
+    controller.variables.update(ansible_ssh_args="-S none", ansible_eic_tunnel_budget=1, ansible_eic_tunnel_wait=2)
+    for _run in range(2):
+        assert "keeps no shared connection" in controller.ansible("-m", "ping").message
+    left = subprocess.run(["ps", "-wweo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line for line in left if str(controller.directory) in line and (" -N " in line or "eic_tunnel" in line)] == []
+
+
+def test_a_state_directory_that_cannot_be_used_is_named(controller: Controller) -> None:
+    (controller.directory / "state").mkdir()
+    (controller.directory / "state" / "connections").touch()
+    done = controller.ansible("-m", "ping")
+    assert "FAILED" in done.output
+    assert f"{controller.directory}/state/connections: " in done.message and "check ansible_eic_state_directory" in done.message
+
+
+def test_a_password_and_a_login_shell_that_runs_nothing_do_no_harm(controller: Controller) -> None:
+    controller.variables.update(ansible_password="canary", ansible_ssh_password_mechanism="sshpass")
+    controller.environment["SHELL"] = "/bin/false"
+    assert controller.ansible("-m", "ping").status == 0
 
 
 def test_two_identities_do_not_share_a_connection(controller: Controller) -> None:

@@ -101,14 +101,14 @@ def test_an_error_inside_frees_the_lock(tmp_path: pathlib.Path) -> None:
 
 
 def test_start_returns_status_and_messages() -> None:
-    assert eic_master.start([b"sh", b"-c", b"echo message >&2; exit 3"], 10) == (3, "message\n")
+    assert eic_master.start([b"sh", b"-c", b"echo message >&2; exit 3"], 10, "/nonexistent") == (3, "message\n")
 
 
 def test_what_hangs_is_ended_with_its_children(tmp_path: pathlib.Path) -> None:
     started = time.monotonic()
     command = f"sleep 60 & echo $! > {tmp_path}/child; trap '' HUP; wait; sleep 60"
     with pytest.raises(eic_master.LoginTimeout):
-        eic_master.start([b"sh", b"-c", command.encode()], 0.5)
+        eic_master.start([b"sh", b"-c", command.encode()], 0.5, "/nonexistent")
     assert time.monotonic() - started < 5
     child = int((tmp_path / "child").read_text())
     for _attempt in range(50):
@@ -117,6 +117,21 @@ def test_what_hangs_is_ended_with_its_children(tmp_path: pathlib.Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("a child is left")
+
+
+def test_what_went_into_the_background_without_a_socket_is_ended(tmp_path: pathlib.Path) -> None:
+    """As ssh does when ControlPath is overridden: its tunnel stays in the process group, it leaves for a session of its own."""
+    (tmp_path / "sh").write_text(f"setsid sh -c 'echo $$ > {tmp_path}/ssh; exec sleep 60' & sh -c 'echo $$ > {tmp_path}/tunnel; exec sleep 60' & sleep 0.5")
+    with pytest.raises(eic_master.MasterMissing):
+        eic_master.start([b"sh", bytes(tmp_path / "sh")], 10, str(tmp_path / "socket"))
+    for name in ("ssh", "tunnel"):
+        state = pathlib.Path(f"/proc/{(tmp_path / name).read_text().strip()}/stat")
+        assert not state.exists() or state.read_text().split()[2] == "Z", name
+
+
+def test_the_shell_of_a_proxy_command_is_not_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/bin/false")
+    assert eic_master.start([b"sh", b"-c", b"echo $SHELL >&2; exit 3"], 10, "/nonexistent") == (3, "/bin/sh\n")
 
 
 def test_what_killed_processes_left_is_swept_and_what_lives_or_is_not_ours_stays() -> None:

@@ -4,6 +4,7 @@
 """Which shared connection is idle, and which of them goes first."""
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pathlib
@@ -53,9 +54,36 @@ def test_one_that_cannot_be_stopped_is_passed_over(holders: list[dict[str, str]]
     assert stop([{}, {"use_file": "/nonexistent", "control_path": "x"}]) == []
 
 
-def test_one_that_is_about_to_free_its_slot_counts(holders: list[dict[str, str]]) -> None:
-    assert stop(holders, 1, alive=["middle", "youngest"]) == []
-    assert stop(holders, 2, alive=["oldest", "youngest"]) == ["oldest"]
+def test_one_that_was_just_stopped_counts_until_it_had_time_to_let_go(holders: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stop(holders) == ["oldest"]
+    alive = ["middle", "youngest"]
+    assert stop(holders, 1, alive) == [], "its slot is on its way"
+    assert stop(holders, 2, alive) == ["middle"]
+    # a session that nobody waits for any more keeps the slots of both
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3)
+    assert stop(holders, 1, ["youngest"]) == ["youngest"]
+
+
+def test_a_connection_that_died_by_itself_frees_no_slot_for_us(holders: list[dict[str, str]]) -> None:
+    """Its slot is free, or held by what is left of it; either way, another one has to go."""
+    assert stop(holders, 1, alive=["middle", "youngest"]) == ["middle"]
+
+
+def test_one_connection_with_two_slots_is_stopped_once(holders: list[dict[str, str]]) -> None:
+    assert stop([*holders, holders[2]], 2) == ["oldest", "middle"]
+
+
+def test_one_that_was_used_between_the_look_and_the_lock_stays(holders: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = eic_use._unused
+
+    def just_used(file: str) -> contextlib.AbstractContextManager[int | None]:
+        if file == holders[2]["use_file"]:
+            os.utime(file)
+        return locked(file)
+
+    monkeypatch.setattr(eic_use, "_unused", just_used)
+    assert stop(holders) == ["middle"]
 
 
 def _use(file: str, ready: str) -> None:

@@ -71,3 +71,65 @@ def test_answers_are_remembered_apart_for_each_identity(settings: eic_settings.S
     caches.add(settings.target_cache)
     assert len(caches) == 3
     assert {str(pathlib.Path(cache).parent) for cache in caches} == {settings.state_directory}
+
+
+OTHER_CONNECTIONS: dict[str, t.Any] = {
+    "instance_id": "i-0fedcba9876543210", "os_user": "ec2-user", "port": 3389, "known": Target("10.0.0.1", None, None), "connect_to": "127.0.0.1:443",
+    "aws": aws_session.AwsOptions(profile="other"), "instance_connect_endpoint_url": "https://other.example", "known_hosts": "/other/known_hosts",
+    "host_key_policy": "strict", "direct": True, "spare": 1, "control_directory": "/tmp",
+}
+SAME_CONNECTION: dict[str, t.Any] = {
+    "max_tunnel_duration": 60, "run_directory": "/other", "tunnel_timeout": 99, "login_timeout": 99, "key_file": "/other/key", "state_directory": "/other",
+    "tunnel_budget": 3, "tunnel_wait": 1, "rotation_margin": 1, "target_cache_lifetime": 1, "ssh_executable": "/other/ssh",
+}
+"""When the login has been made, these make no other connection of it."""
+
+OTHER_IDENTITIES: dict[str, str] = {
+    name: f"other-{name}" for name in ("region", "profile", "access_key", "endpoint_url", "assume_role_arn")
+}
+SAME_IDENTITY: dict[str, str] = {name: f"other-{name}" for name in ("secret_key", "session_token", "aws_ca_bundle")}
+"""Secrets are in no name; whose they are says the access key. The CA bundle is a part of the ControlPath, beside the identity."""
+
+
+def test_every_setting_is_known_to_separate_connections_or_not_to() -> None:
+    """A new one has to be put on one of the two lists."""
+    assert {field.name for field in dataclasses.fields(eic_settings.Settings)} == {*OTHER_CONNECTIONS, *SAME_CONNECTION}
+    assert {field.name for field in dataclasses.fields(aws_session.AwsOptions)} == {*OTHER_IDENTITIES, *SAME_IDENTITY}
+
+
+@pytest.mark.parametrize("name", OTHER_CONNECTIONS)
+def test_what_makes_another_connection_of_it(settings: eic_settings.Settings, name: str) -> None:
+    assert dataclasses.replace(settings, **{name: OTHER_CONNECTIONS[name]}).control_path != settings.control_path
+
+
+@pytest.mark.parametrize("name", SAME_CONNECTION)
+def test_what_makes_no_other_connection_of_it(settings: eic_settings.Settings, name: str) -> None:
+    assert dataclasses.replace(settings, **{name: SAME_CONNECTION[name]}).control_path == settings.control_path
+
+
+@pytest.mark.parametrize("part", ["address", "endpoint_id", "dns_name"])
+def test_each_part_of_a_given_target_makes_another_connection(settings: eic_settings.Settings, part: str) -> None:
+    known = dataclasses.replace(settings.known, **{part: "other"})
+    assert dataclasses.replace(settings, known=known).control_path != settings.control_path
+
+
+@pytest.mark.parametrize("name", [*OTHER_IDENTITIES, *SAME_IDENTITY])
+def test_whose_credentials_they_are_separates_connections_and_what_ec2_said(settings: eic_settings.Settings, name: str) -> None:
+    aws = aws_session.AwsOptions(**{name: {**OTHER_IDENTITIES, **SAME_IDENTITY}[name]})
+    other = dataclasses.replace(settings, aws=aws)
+    assert (aws.identity != settings.aws.identity) == (name in OTHER_IDENTITIES)
+    assert (other.target_cache != settings.target_cache) == (name in OTHER_IDENTITIES)
+    assert (other.control_path != settings.control_path) == (name in OTHER_IDENTITIES or name == "aws_ca_bundle")
+    assert not any("other-" in text for text in (other.control_path, other.target_cache))
+
+
+@pytest.mark.parametrize("name", [
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2", "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+])
+def test_variables_of_the_environment_separate_connections(settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = settings.control_path
+    monkeypatch.setenv(name, "other")
+    assert settings.control_path != before

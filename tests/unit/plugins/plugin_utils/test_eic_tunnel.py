@@ -124,6 +124,24 @@ def test_what_is_no_websocket_server_is_named(ticket: eic_ticket.Ticket, service
     assert report["code"] in ("HandshakeInvalid", "TunnelServiceError", "TunnelRefused")
 
 
+def test_an_endpoint_with_a_trusted_certificate_for_another_name_is_refused(
+    ticket: eic_ticket.Ticket, service: EicService, tmp_path: pathlib.Path
+) -> None:
+    """Whoever has any certificate of a trusted authority could otherwise stand in for the endpoint, and for the instance behind it."""
+    asked = len(service.tunnel_requests)
+    report = Tunnel(dataclasses.replace(ticket, dns_name=f"other-{DNS_NAME}"), tmp_path).report()
+    assert (report["phase"], report["code"], report["host"]) == ("connect", "CertificateRefused", f"other-{DNS_NAME}")
+    assert len(service.tunnel_requests) == asked, "the signed request was not sent"
+
+
+def test_an_api_with_a_trusted_certificate_for_another_name_gets_no_key(ticket: eic_ticket.Ticket, service: EicService, tmp_path: pathlib.Path) -> None:
+    pushes = len(service.pushes)
+    url = service.api_url.replace("127.0.0.1", "localhost")
+    report = Tunnel(dataclasses.replace(ticket, key_push_url=f"{url}/"), tmp_path).report()
+    assert (report["phase"], report["code"], report["host"]) == ("push", "CertificateRefused", "localhost")
+    assert len(service.pushes) == pushes
+
+
 @pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, False), (signal.SIGHUP, True), (signal.SIGTERM, True)])
 def test_signals(ticket: eic_ticket.Ticket, tmp_path: pathlib.Path, number: signal.Signals, ends: bool) -> None:
     tunnel = Tunnel(ticket, tmp_path)
@@ -134,6 +152,8 @@ def test_signals(ticket: eic_ticket.Ticket, tmp_path: pathlib.Path, number: sign
     if ends:
         tunnel.process.wait(5)
     else:
+        with pytest.raises(subprocess.TimeoutExpired):
+            tunnel.process.wait(1)
         tunnel.process.stdin.write(b"pong")
         tunnel.process.stdin.flush()
         assert tunnel.process.stdout.read(4) == b"pong"

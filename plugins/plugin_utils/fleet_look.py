@@ -48,7 +48,8 @@ async def look(inventories: t.Sequence[str], timeout: float) -> Look:
     It ends after ``timeout`` seconds, and with the task that waits for it.
     """
     program = _program()
-    command = [program, "--list", "--flush-cache", *(argument for each in inventories for argument in ("-i", each))]
+    # --export: variables of groups with their groups, because a source that failed may have left no host
+    command = [program, "--list", "--export", "--flush-cache", *(argument for each in inventories for argument in ("-i", each))]
     environment = {
         **os.environ,
         # an inventory that cannot be read is otherwise a warning, and a fleet without workspaces
@@ -87,17 +88,16 @@ async def look(inventories: t.Sequence[str], timeout: float) -> Look:
 
 
 def read(inventory: t.Mapping[str, t.Any]) -> Look:
-    """The workspaces in the answer of ``ansible-inventory --list``; raises ``KeyError``, ``TypeError`` or ``AttributeError`` for anything else.
+    """The workspaces in the answer of ``ansible-inventory --list --export``; raises ``KeyError``, ``TypeError`` or ``AttributeError`` for anything else.
 
     Only hosts of the inventory plugin count: of a host that was written by hand nobody knows what it runs on.
     """
     hosts = inventory["_meta"]["hostvars"]
     sightings: list[Sighting] = []
-    failures: dict[str, None] = {}
+    noted = inventory.get("all", {}).get("vars", {}).get(_FAILURES) or ()
+    failures = [f"source {failure['source']}: {failure['reason']}" for failure in noted]
     strange, unobserved = [], 0
     for name, variables in hosts.items():
-        for failure in variables.get(_FAILURES) or ():
-            failures[f"source {failure['source']}: {failure['reason']}"] = None
         backend = variables.get("workspace_backend")
         workspace_id = variables.get("workspace_id")
         if not isinstance(backend, dict) or not isinstance(workspace_id, str):
@@ -114,7 +114,7 @@ def read(inventory: t.Mapping[str, t.Any]) -> Look:
         )
     if unobserved:
         remarks.append(f"{unobserved} hosts are not from the inventory plugin molecule_ai.workspace.workspaces, so they are not watched")
-    return Look(sightings, list(failures), remarks)
+    return Look(sightings, failures, remarks)
 
 
 def _sighting(name: str, workspace_id: str, backend: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> Sighting:

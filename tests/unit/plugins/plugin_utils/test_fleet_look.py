@@ -53,9 +53,10 @@ def test_names_that_would_widen_the_limit_are_left_out(name: str) -> None:
 
 
 def test_failures_and_strangers() -> None:
-    failures = [{"source": "ec2", "reason": "it is down"}]
-    look = read(h=host(workspace_inventory_failures=failures), other=host("b", workspace_inventory_failures=failures), web={"ansible_host": "x"})
+    everything = {"vars": {"workspace_inventory_failures": [{"source": "ec2", "reason": "it is down"}]}}
+    look = fleet_look.read({"_meta": {"hostvars": {"h": host(), "web": {"ansible_host": "x"}}}, "all": everything})
     assert look.failures == ["source ec2: it is down"] and "1 hosts are not from the inventory plugin" in look.remarks[0]
+    assert fleet_look.read({"_meta": {"hostvars": {}}, "all": everything}).failures == look.failures
 
 
 def test_an_id_that_is_none_is_refused() -> None:
@@ -86,7 +87,7 @@ def test_the_command(program: t.Callable[[str], None], tmp_path: pathlib.Path) -
         echo '{{"_meta": {{"hostvars": {{}}}}}}'
     """)
     assert look(30, "a", "b").sightings == []
-    assert (tmp_path / "arguments").read_text().split() == ["--list", "--flush-cache", "-i", "a", "-i", "b", "true", "ansible.builtin.memory"]
+    assert (tmp_path / "arguments").read_text().split() == ["--list", "--export", "--flush-cache", "-i", "a", "-i", "b", "true", "ansible.builtin.memory"]
 
 
 FAILURES = {

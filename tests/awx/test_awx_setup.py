@@ -27,7 +27,7 @@ VARIABLES: dict[str, Any] = {
     "awx_setup_project_url": "https://git.example.com/fleet.git", "awx_setup_ee_image": "registry.example.com/workspaces-ee:1",
     "awx_setup_platform_url": "https://acme.moleculesai.app", "awx_setup_platform_token": "a-secret-token",
     "awx_setup_aws_role_arn": "arn:aws:iam::123456789012:role/ops",
-    "awx_setup_audit_slices": 4, "awx_setup_audit_output_dir": "/var/lib/drift", "awx_setup_plugins": ["ecc", "careful-bash"],
+    "awx_setup_audit_slices": 4, "awx_setup_audit_output_dir": "/var/lib/drift",
     "awx_setup_notifications": [CHANNEL],
     "awx_setup_instance_group_definitions": [{"name": "Jobs", "max_concurrent_jobs": 4}], "awx_setup_instance_groups": ["Jobs"],
 }  # fmt: skip
@@ -45,6 +45,12 @@ def linked(awx: AWX, kind: str, name: str, relation: str) -> list[str]:
     return [item.get("name") or item["identifier"] for items in awx.objects.values() for item in items.values() if item["id"] in ids]
 
 
+def options_of(role: str) -> set[str]:
+    """What steers a role, and what it takes from the inventory."""
+    entries = yaml.safe_load((REPOSITORY / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
+    return {option for entry in entries.values() for option in entry["options"]}
+
+
 def only(directory: pathlib.Path, *kinds: str) -> pathlib.Path:
     """A copy of the role's data without the objects of any other kind."""
     shutil.copytree(REPOSITORY / "roles" / "awx_setup" / "objects", directory)
@@ -56,10 +62,15 @@ def only(directory: pathlib.Path, *kinds: str) -> pathlib.Path:
 
 def test_check_run_and_run_again(awx: tuple[str, AWX], setup: Setup, tmp_path: pathlib.Path) -> None:
     server = awx[1]
-    predicted = setup(VARIABLES, "--check")
+    for name in ("ecc", "careful-bash"):
+        (tmp_path / "registry" / name).mkdir(parents=True)
+        (tmp_path / "registry" / name / "plugin.yaml").write_text("version: 1.0.0\n", encoding="utf-8")
+    offered = f"{{{{ query('molecule_ai.workspace.registry', '{tmp_path / 'registry'}') | map(attribute='name') | list }}}}"
+    variables = {**VARIABLES, "awx_setup_plugins": offered}
+    predicted = setup(variables, "--check")
     assert predicted.returncode == 0, predicted.output
     assert not server.writes
-    made = setup(VARIABLES)
+    made = setup(variables)
     assert made.returncode == 0, made.output
     objects = sum(len(items) for items in server.objects.values()) - len(server.objects["workflow_approval_templates"])
     assert objects == EVERYTHING
@@ -73,11 +84,21 @@ def test_check_run_and_run_again(awx: tuple[str, AWX], setup: Setup, tmp_path: p
     assert json.loads(audit["extra_vars"]) == {**policy, "workspace_audit_output_dir": "/var/lib/drift/{{ awx_job_id }}"}
     assert not named(server, "job_templates", "Molecule AI sync")["allow_simultaneous"]
     assert sorted(item["playbook"] for item in server.objects["job_templates"].values()) == sorted(PLAYBOOKS)
+    nightly = named(server, "schedules", "Molecule AI nightly audit")
+    assert nightly["unified_job_template"] == audit["id"] and "FREQ=DAILY" in nightly["rrule"] and nightly["enabled"]
+    assert named(server, "instance_groups", "Jobs")["max_concurrent_jobs"] == 4
+    assert linked(server, "workflow_job_templates", "Molecule AI repair drift", "notification_templates_approvals") == ["Channel"]
     assert linked(server, "job_templates", "Molecule AI audit", "notification_templates_error") == ["Channel"]
     assert linked(server, "job_templates", "Molecule AI sync", "credentials") == ["Molecule AI fleet"]
     assert linked(server, "job_templates", "Molecule AI sync", "instance_groups") == ["Jobs"]
     survey = server.surveys[named(server, "job_templates", "Molecule AI install")["id"]]
-    assert survey["spec"][0]["choices"] == ["ecc", "careful-bash"]
+    assert survey["spec"][0]["choices"] == ["careful-bash", "ecc"]
+    # extra variables beat the inventory: a survey that asks for what steers a role would take it from every inventory, by its default
+    asked = {item["playbook"]: {question["variable"] for question in server.surveys[item["id"]]["spec"]} for item in server.objects["job_templates"].values()}
+    assert not set().union(*asked.values()) & {option for role in ("backend", "plugins", "restart") for option in options_of(role)}
+    for playbook, variables in asked.items():
+        rollout = {"workspace_canary", "workspace_serial", "workspace_max_fail_percentage", "workspace_restart_method"}
+        assert rollout <= variables if playbook != "audit.yml" else not rollout & variables, playbook
     ways = {
         name: {way: linked(server, "workflow_job_template_nodes", name, f"{way}_nodes") for way in ("success", "failure", "always")}
         for name in ("audit", "approve", "sync")
@@ -90,12 +111,12 @@ def test_check_run_and_run_again(awx: tuple[str, AWX], setup: Setup, tmp_path: p
     assert node["unified_job_template"] in server.objects["workflow_approval_templates"]
 
     before = copy.deepcopy(server.objects)
-    again = setup(VARIABLES)
+    again = setup(variables)
     assert again.returncode == 0 and again.counts["changed"] == 0, again.output
     assert server.objects == before
 
     # check mode of a change says exactly what the run then changes
-    part = {**VARIABLES, "awx_setup_objects": str(only(tmp_path / "part", "execution_environments", "schedules"))}
+    part = {**variables, "awx_setup_objects": str(only(tmp_path / "part", "execution_environments", "schedules"))}
     more = {**part, "awx_setup_ee_pull": "always", "awx_setup_schedule_enabled": False}
     writes = len(server.writes)
     check = setup(more, "--check")
@@ -104,8 +125,8 @@ def test_check_run_and_run_again(awx: tuple[str, AWX], setup: Setup, tmp_path: p
 
     # a survey with a default that is no choice
     surveys = only(tmp_path / "refused", "job_templates") / "surveys.yml"
-    surveys.write_text(surveys.read_text(encoding="utf-8").replace("default: in_place", "default: sometimes"), encoding="utf-8")
-    refused = setup({**VARIABLES, "awx_setup_objects": str(surveys.parent)})
+    surveys.write_text(surveys.read_text(encoding="utf-8").replace("default: inventory", "default: sometimes"), encoding="utf-8")
+    refused = setup({**variables, "awx_setup_objects": str(surveys.parent)})
     assert refused.returncode == 2 and "Default choice must be answered from the choices listed" in refused.output, refused.output
     assert server.surveys[named(server, "job_templates", "Molecule AI install")["id"]] == survey
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
@@ -64,6 +65,23 @@ def ansible(lab: Lab) -> Callable[..., Run]:
         return run_playbook(playbook, *arguments, inventory=options.pop("inventory", lab.inventory), environment=environment, **options)
 
     return run
+
+
+@pytest.fixture
+def plugin_inventory(lab: Lab, tmp_path: pathlib.Path) -> pathlib.Path:
+    """An inventory by the inventory plugin, in a directory of its own: the lab's engine and EC2, and how its simulated endpoint is reached."""
+    directory = tmp_path / "fleet"
+    (directory / "group_vars").mkdir(parents=True)
+    ec2 = {"type": "ec2", "regions": [lab.world.data["region"]], "endpoint_url": lab.service["aws_url"]}
+    known = [{"workspace_id": each["id"], "name": each["name"], "runtime": each["runtime"]} for each in lab.world.data["workspaces"]]
+    (directory / "known.yml").write_text(yaml.safe_dump(known), encoding="utf-8")
+    sources = [{"type": "file", "path": "known.yml"}, {"type": "docker"}, ec2]
+    configuration = {"plugin": "molecule_ai.workspace.workspaces", "hostnames": ["workspace_name"], "sources": sources}
+    (directory / "lab.workspaces.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    shared = yaml.safe_load(lab.inventory.read_text())["workspaces"]["vars"]
+    reached = {name: value for name, value in shared.items() if name.startswith("ansible_eic_")}
+    (directory / "group_vars" / "all.yml").write_text(yaml.safe_dump(reached), encoding="utf-8")
+    return directory / "lab.workspaces.yml"
 
 
 @pytest.fixture

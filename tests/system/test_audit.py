@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 from ansible_run import COLLECTIONS, REPOSITORY, Run
+from ara.setup import callback_plugins as ara_callbacks
 from expected import wanted
 from lab.api import Lab
 
@@ -143,10 +144,19 @@ def test_an_audit_of_everything_at_once(lab: Lab, ansible: Callable[..., Run], f
 
     # what a person asks for once more, with the diffs, merged with what the fleet's audit has said
     again = tmp_path / "again"
+    ara = {
+        "ANSIBLE_CALLBACKS_ENABLED": f"{environment['ANSIBLE_CALLBACKS_ENABLED']},ara_default", "ARA_BASE_DIR": str(tmp_path / "ara"),
+        "ANSIBLE_CALLBACK_PLUGINS": f"{pathlib.Path(__file__).parent / 'callback_plugins'}:{ara_callbacks}",
+    }
     second = ansible(
-        AUDIT, limit="alpha,beta", diff=True, environment={**environment, "MOLECULE_AI_DRIFT_OUTPUT_DIR": str(again)},
+        AUDIT, limit="alpha,beta", diff=True, environment={**environment, **ara, "MOLECULE_AI_DRIFT_OUTPUT_DIR": str(again)},
         variables={**fleet, "workspace_audit_fail_on": "drift"},
     )
+    recorded = subprocess.run(
+        [str(pathlib.Path(sys.executable).with_name("ara")), "host", "list", "-f", "json"],
+        env={**os.environ, **ara}, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert {host["name"]: host["failed"] for host in json.loads(recorded.stdout)} == {"alpha": 0, "beta": 1}, "ARA has to work beside it as well"
     assert second.returncode == 2 and {host for host, counts in second.stats.items() if counts["failures"]} == {"beta"}
     (diffed,) = [record for record in report_in(again)["workspaces"] if record["diffs"]]
     assert any(diff["plugin"] == "careful-bash" and "-tampered" in diff["text"].splitlines() for diff in diffed["diffs"])

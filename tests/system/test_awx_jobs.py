@@ -51,7 +51,8 @@ def template(lab: Lab, plugin_sources: pathlib.Path, tmp_path_factory: pytest.Te
     directory = tmp_path_factory.mktemp("template")
     shutil.copytree(PROJECT, directory / "project")
     plugins = [{**plugin, "any_runtime": True} for plugin in wanted(plugin_sources, "careful-bash", "ecc")]
-    (directory / "project" / "inventory" / "group_vars" / "workspaces.yml").write_text(yaml.safe_dump({"workspace_plugins": plugins}))
+    variables = {"workspace_plugins": plugins, "plugins_exclusive": True, "restart_method": "none"}
+    (directory / "project" / "inventory" / "group_vars" / "workspaces.yml").write_text(yaml.safe_dump(variables))
     world, service = lab.world.data, lab.service
     inputs = {
         "platform_url": service["platform_url"], "platform_token": world["platform"]["admin_token"], "platform_org_id": world["platform"]["org_id"],
@@ -103,30 +104,36 @@ def nodes() -> Iterator[pathlib.Path]:
 
 
 def test_the_jobs_of_a_fleet(lab: Lab, template: Template, plugin_sources: pathlib.Path, nodes: pathlib.Path) -> None:
-    """Install, sync, rollback, remove and restart; nothing secret in what AWX stores."""
+    """Sync, install, rollback, remove and restart; only a sync removes what nobody has named; nothing secret in what AWX stores."""
     roles_before = lab.counters()["roles_assumed"]
     source = str(plugin_sources / "superpowers")
     survey = {"workspace_plugin_name": "superpowers", "workspace_plugin_source": source, "workspace_plugin_allow_unpinned": "false"}
-    quick = {"restart_method": "none"}
+    # as AWX sends a survey that nobody has touched: what the inventory says counts, which restarts nothing and removes what is in nobody's list
+    untouched = {"workspace_restart_method": "inventory", "workspace_canary": "", "workspace_serial": "", "workspace_max_fail_percentage": ""}
 
     def job(number: int, playbook: str, answers: dict[str, Any], *arguments: str) -> Job:
-        return run(template.prepare(nodes / str(number), number, f"{playbook}.yml", {}, answers, *arguments))
+        return run(template.prepare(nodes / str(number), number, f"{playbook}.yml", {}, {**untouched, **answers}, *arguments))
 
-    installed = successful(job(1, "install", {**survey, **quick}, *only(HOSTS)))
+    def live(name: str) -> set[str]:
+        return {path.split("/")[0] for path in lab.snapshot(name, "plugins") if path}
+
+    starts = {name: len(lab.starts(name)) for name in HOSTS}
+    lab.write_file("beta", "plugins/planted/plugin.yaml", "name: planted\n")
+    synchronised = successful(job(1, "sync", {"workspace_plugins_exclusive": "inventory", "workspace_canary": "1"}, *only(HOSTS[1:3])))
+    assert set(synchronised.stats["changed"]) == {"beta", "eic-claude"} and synchronised.output.count("PLAY [") == 2
+    assert live("beta") == live("eic-claude") == {"careful-bash", "ecc"}
+    installed = successful(job(2, "install", survey, *only(HOSTS)))
     assert {host for event in installed.events if event["event"] == "runner_on_ok" for host in [event["event_data"]["host"]]} == set(HOSTS)
     assert lab.counters()["roles_assumed"] > roles_before
     for name in HOSTS:
         assert lab.snapshot(name, "plugins/superpowers") == expected_items(plugin_sources / "superpowers")
-    synchronised = successful(job(2, "sync", {**quick, "plugins_exclusive": "true"}, *only(HOSTS[1:3])))
-    assert set(synchronised.stats["changed"]) == {"beta", "eic-claude"}
-    assert {path.split("/")[0] for path in lab.snapshot("beta", "plugins") if path} == {"careful-bash", "ecc"}
-    successful(job(3, "rollback", {"workspace_plugin_names": "superpowers", **quick}, *only(["alpha"])))
-    successful(job(4, "remove", {"workspace_plugin_names": "superpowers, ecc", **quick}, *only(["eic-hermes"])))
-    assert not lab.snapshot("alpha", "plugins") or "superpowers" not in {path.split("/")[0] for path in lab.snapshot("alpha", "plugins")}
-    assert "superpowers/plugin.yaml" not in lab.snapshot("eic-hermes", "plugins")
-    starts = {name: len(lab.starts(name)) for name in ("beta", "eic-claude")}
-    successful(job(5, "restart", {"workspace_restart_force": "false", "restart_method": "in_place"}, *only(list(starts))))
-    assert {name: len(lab.starts(name)) for name in starts} == {name: count + 1 for name, count in starts.items()}
+        assert live(name) == ({"superpowers", "careful-bash", "ecc"} if name in HOSTS[1:3] else {"superpowers"})
+    successful(job(3, "rollback", {"workspace_plugin_names": "superpowers"}, *only(["alpha"])))
+    successful(job(4, "remove", {"workspace_plugin_names": "superpowers, ecc"}, *only(HOSTS[2:])))
+    assert (live("alpha"), live("eic-claude"), live("eic-hermes")) == (set(), {"careful-bash"}, set())
+    assert {name: len(lab.starts(name)) for name in HOSTS} == starts
+    successful(job(5, "restart", {"workspace_restart_force": "false", "workspace_restart_method": "in_place"}, *only(HOSTS[1:3])))
+    assert {name: len(lab.starts(name)) - count for name, count in starts.items()} == {"alpha": 0, "beta": 1, "eic-claude": 1, "eic-hermes": 0}
     stored = "".join(Job("", nodes / str(number), str(number)).everything for number in range(1, 6))
     assert "superpowers" in stored
     for secret in (*(template.inputs[name] for name in ("platform_token", "secret_key")), ROLE_SECRET_PREFIX):

@@ -9,11 +9,12 @@ import pathlib
 from collections.abc import Callable
 
 import pytest
+import yaml
 from ansible_run import Run
 from expected import wanted
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
-from workspaces import both_tiers
+from workspaces import both_tiers, platform_variables
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 
@@ -88,12 +89,7 @@ def test_a_forced_restart_happens_without_a_reason(lab: Lab, ansible: Callable[.
 
 def platform(lab: Lab) -> dict[str, str]:
     """The variables for restarts by the platform."""
-    return {
-        "restart_method": "platform",
-        "workspace_platform_url": lab.service["platform_url"],
-        "workspace_platform_token": lab.world.data["platform"]["admin_token"],
-        "workspace_platform_org_id": lab.world.data["platform"]["org_id"],
-    }
+    return {"restart_method": "platform", **platform_variables(lab)}
 
 
 def test_a_platform_restart_of_a_container_keeps_the_plugins(lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path) -> None:
@@ -106,12 +102,23 @@ def test_a_platform_restart_of_a_container_keeps_the_plugins(lab: Lab, ansible: 
 
 @pytest.mark.parametrize("workspace", ["eic-langgraph"], indirect=True)
 def test_a_platform_restart_of_an_instance_loses_the_plugins_and_says_so(
-    lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path
+    lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path, plugin_inventory: pathlib.Path
 ) -> None:
+    """Where the inventory has the old instance, as what it found and as the id that somebody wrote, the play goes on with the new one."""
     before = lab.world.instance_of(lab.world.workspace(workspace))["instance_id"]
-    run = ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(plugin_sources, "ecc"), **platform(lab)})
-    assert lab.world.reload().instance_of(lab.world.workspace(workspace))["instance_id"] != before
-    assert run.returncode != 0 and "ecc" in [record["result"]["msg"] for record in run.records if record["status"] == "failed"][-1]
+    (plugin_inventory.parent / "host_vars").mkdir()
+    (plugin_inventory.parent / "host_vars" / f"{workspace}.yml").write_text(f"workspace_instance_id: {before}\n")
+    again = [{"ansible.builtin.include_role": {"name": "molecule_ai.workspace.backend"}}, {"ansible.builtin.command": "id -u", "changed_when": False}]
+    install = [{"ansible.builtin.include_role": {"name": "molecule_ai.workspace.plugins"}}]
+    play = plugin_inventory.parent / "play.yml"
+    play.write_text(yaml.safe_dump([{"hosts": "workspaces", "gather_facts": False, "tasks": [{"block": install, "rescue": again}]}]), encoding="utf-8")
+    run = ansible(play, inventory=plugin_inventory, limit=workspace, variables={"workspace_plugins": wanted(plugin_sources, "ecc"), **platform(lab)})
+    after = lab.world.reload().instance_of(lab.world.workspace(workspace))["instance_id"]
+    (message,) = [record["result"]["msg"] for record in run.records if record["status"] == "failed"]
+    assert "has drifted during its restart by the platform, which on the SaaS gives it a new disk (ecc missing)" in message, run.output
+    looked = [result["ansible_facts"]["workspace_backend"]["instance_id"] for result in run.results("workspace_backend_facts", workspace)]
+    assert looked == [before, after, after] and before != after
+    assert [result["stdout"] for result in run.results("command", workspace)] == ["0"], run.output
 
 
 def test_a_paused_ancestor_is_a_clear_answer(lab: Lab, ansible: Callable[..., Run], workspace: str) -> None:

@@ -12,7 +12,7 @@ from ansible_run import Run
 from expected import expected_items
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
-from workspaces import EIC_WORKSPACE, both_tiers
+from workspaces import EIC_WORKSPACE, at_work, both_tiers, platform_variables
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 
@@ -38,12 +38,16 @@ def memory(lab: Lab, workspace: str) -> str:
     return (lab.read_file(workspace, "CLAUDE.md") or b"").decode()
 
 
+def maintained(lab: Lab) -> list[str]:
+    return [one.name for one in lab.engine.containers.list(all=True) if one.name.startswith("molecule-maintenance-")]
+
+
 def assert_runs(lab: Lab, workspace: str, versions: pathlib.Path, version: str) -> None:
     """This version is live, byte for byte, loaded, and the only one that the runtime has placed."""
     assert lab.snapshot(workspace, "plugins/probe") == expected_items(versions / version / "probe")
     assert lab.state(workspace) == "running" and lab.loaded_names(workspace) == ["probe"]
     assert memory(lab, workspace).count("Version ") == 1 and f"Version {version}." in memory(lab, workspace)
-    assert not [one.name for one in lab.engine.containers.list(all=True) if one.name.startswith("molecule-maintenance-")]
+    assert not maintained(lab)
 
 
 def failure(run: Run) -> str:
@@ -72,10 +76,12 @@ def test_going_back_by_hand(lab: Lab, ansible: Callable[..., Run], workspace: st
 
 @both_tiers
 def test_a_version_that_keeps_the_runtime_from_starting_is_rolled_back_if_asked_for(
-    lab: Lab, ansible: Callable[..., Run], workspace: str, versions: pathlib.Path
+    lab: Lab, ansible: Callable[..., Run], workspace: str, versions: pathlib.Path, plugin_inventory: pathlib.Path
 ) -> None:
-    ansible(INSTALL, limit=workspace, variables=source(versions, "1")).ok()
-    run = ansible(INSTALL, limit=workspace, variables={**source(versions, "3"), "plugins_rollback_on_failed_restart": True, "restart_wait_timeout": 20})
+    """On hosts of the inventory plugin, whose connection variables are the inventory's own."""
+    ansible(INSTALL, inventory=plugin_inventory, limit=workspace, variables=source(versions, "1")).ok()
+    variables = {**source(versions, "3"), "plugins_rollback_on_failed_restart": True, "restart_wait_timeout": 20}
+    run = ansible(INSTALL, inventory=plugin_inventory, limit=workspace, variables=variables)
     message = failure(run)
     assert "did not come back with probe upgraded (" in message and "they were rolled back, and it runs again without the change" in message
     assert "molecule_ai.workspace.rollback" not in message and "keep waiting" not in message, message
@@ -131,6 +137,13 @@ def test_a_container_that_a_plugin_keeps_down_is_rolled_back_and_started(
     ansible(INSTALL, limit=workspace, variables=source(versions, "1")).ok()
     assert "molecule_ai.workspace.rollback" in failure(ansible(INSTALL, limit=workspace, variables={**source(versions, "3"), "restart_wait_timeout": 20}))
     assert "in check mode" in failure(ansible(ROLLBACK, limit=workspace, variables=NAMES, check=True))
+    at_work(lab, workspace, 2)
+    try:
+        run = ansible(ROLLBACK, limit=workspace, variables={**NAMES, "plugins_skip_busy": True, **platform_variables(lab)}).ok()
+        assert "left alone, because its agent is working on 2 tasks" in run.output and lab.state(workspace) != "running"
+        assert not maintained(lab)
+    finally:
+        at_work(lab, workspace, 0)
     ansible(ROLLBACK, limit=workspace, variables=NAMES).ok()
     assert_runs(lab, workspace, versions, "1")
     lab.runtime(workspace).stop(timeout=1)

@@ -14,6 +14,7 @@ from ansible_run import Run
 from expected import wanted
 from lab.api import Lab
 from lab.fixtures import manifest, write_tree
+from workspaces import at_work, platform_variables
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 
@@ -59,6 +60,7 @@ def test_a_canary_that_does_not_come_back_stops_the_rollout(
 BATCHES: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
     "one by one": ({"workspace_serial": 1}, {"b"}, {"c", "d", "e", "f"}),
     "two canaries": ({"workspace_canary": 2}, {"b"}, {"c", "d", "e", "f"}),
+    "a survey without answers": ({"workspace_canary": "", "workspace_serial": "", "workspace_max_fail_percentage": ""}, {"b"}, set()),
     "growing batches as a text": ({"workspace_serial": "1, 2,50%"}, {"d"}, set()),
     "a list": ({"workspace_serial": [2, "2", "100%"]}, {"c"}, {"e", "f"}),
     "a third may fail": ({"workspace_serial": 2, "workspace_max_fail_percentage": 34}, {"b", "d"}, set()),
@@ -98,28 +100,25 @@ def test_batches(
     assert {record["host"] for record in run.records if record.get("task") == "Done" and record["status"] == "ok"} == begun - bad
 
 
+@pytest.mark.parametrize("variables", [{"workspace_canary": "two"}, {"workspace_serial": "1,x%"}, {"workspace_max_fail_percentage": "101"}], ids=str)
+def test_what_is_no_number_is_refused_first(
+    ansible: Callable[..., Run], hosts: tuple[pathlib.Path, pathlib.Path], variables: dict[str, Any]
+) -> None:
+    run = ansible(hosts[0], inventory=hosts[1], variables={**variables, "bad": [], "gone": []})
+    assert run.returncode != 0 and not run.records and "must be numbers above 0 or percentages" in run.output and "Traceback" not in run.output
+
+
 def test_who_cannot_be_reached_counts(ansible: Callable[..., Run], hosts: tuple[pathlib.Path, pathlib.Path]) -> None:
     run = ansible(hosts[0], inventory=hosts[1], variables={"workspace_serial": 2, "bad": [], "gone": ["b"]})
     assert run.stats["b"]["unreachable"] == 1 and len(messages(run, "1 of 6 workspaces failed (b)")) == 4
     assert {record["host"] for record in run.records if record.get("task") == "Begun"} == {"a"}
 
 
-def at_work(lab: Lab, name: str, tasks: int) -> None:
-    """What the agent of a workspace reports to the platform."""
-    with lab.world.transaction():
-        lab.world.workspace(name)["active_tasks"] = tasks
-
-
 def test_busy_workspaces_are_left_alone_and_tags(
     lab: Lab, ansible: Callable[..., Run], fresh: dict[str, int], plugin_sources: pathlib.Path
 ) -> None:
     """Before the plugins are looked at, and before the restart; what was put off is done when the agent is idle, by its tag alone."""
-    platform = lab.world.data["platform"]
-    variables = {
-        "workspace_plugins": wanted(plugin_sources, "ecc"), "plugins_skip_busy": True, "restart_skip_busy": True,
-        "workspace_platform_url": lab.service["platform_url"], "workspace_platform_token": platform["admin_token"],
-        "workspace_platform_org_id": platform["org_id"],
-    }
+    variables = {"workspace_plugins": wanted(plugin_sources, "ecc"), "plugins_skip_busy": True, "restart_skip_busy": True, **platform_variables(lab)}
     busy = f"{CANARY}: left alone, because its agent is working on 2 tasks"
     at_work(lab, CANARY, 2)
     try:
@@ -157,9 +156,7 @@ def test_tags_of_the_playbooks_that_include_the_role(
 
 def test_not_knowing_is_not_idle(lab: Lab, ansible: Callable[..., Run], fresh: dict[str, int], plugin_sources: pathlib.Path) -> None:
     """Without an answer of the platform nothing is touched."""
-    variables = {
-        "workspace_plugins": wanted(plugin_sources, "ecc"), "plugins_skip_busy": True, "workspace_platform_url": lab.service["platform_url"],
-        "workspace_platform_token": "wrong", "workspace_platform_org_id": lab.world.data["platform"]["org_id"],
-    }
+    wrong = {**platform_variables(lab), "workspace_platform_token": "wrong"}
+    variables = {"workspace_plugins": wanted(plugin_sources, "ecc"), "plugins_skip_busy": True, **wrong}
     run = ansible(SYNC, limit=CANARY, variables=variables)
     assert run.stats[CANARY]["failures"] == 1 and "check platform_token" in run.output and not lab.snapshot(CANARY, "plugins")

@@ -60,7 +60,7 @@ def test_a_canary_that_does_not_come_back_stops_the_rollout(
 BATCHES: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
     "one by one": ({"workspace_serial": 1}, {"b"}, {"c", "d", "e", "f"}),
     "two canaries": ({"workspace_canary": 2}, {"b"}, {"c", "d", "e", "f"}),
-    "a survey without answers": ({"workspace_canary": "", "workspace_serial": "", "workspace_max_fail_percentage": ""}, {"b"}, set()),
+    "a survey without answers": ({"workspace_canary": "", "workspace_serial": "", "workspace_max_fail_percentage": None}, {"b"}, set()),
     "growing batches as a text": ({"workspace_serial": "1, 2,50%"}, {"d"}, set()),
     "a list": ({"workspace_serial": [2, "2", "100%"]}, {"c"}, {"e", "f"}),
     "a third may fail": ({"workspace_serial": 2, "workspace_max_fail_percentage": 34}, {"b", "d"}, set()),

@@ -96,9 +96,9 @@ def test_check_run_and_run_again(awx: tuple[str, AWX], setup: Setup, tmp_path: p
     # extra variables beat the inventory: a survey that asks for what steers a role would take it from every inventory, by its default
     asked = {item["playbook"]: {question["variable"] for question in server.surveys[item["id"]]["spec"]} for item in server.objects["job_templates"].values()}
     assert not set().union(*asked.values()) & {option for role in ("backend", "plugins", "restart") for option in options_of(role)}
-    for playbook, variables in asked.items():
+    for playbook, names in asked.items():
         rollout = {"workspace_canary", "workspace_serial", "workspace_max_fail_percentage", "workspace_restart_method"}
-        assert rollout <= variables if playbook != "audit.yml" else not rollout & variables, playbook
+        assert rollout <= names if playbook != "audit.yml" else not rollout & names, playbook
     ways = {
         name: {way: linked(server, "workflow_job_template_nodes", name, f"{way}_nodes") for way in ("success", "failure", "always")}
         for name in ("audit", "approve", "sync")

@@ -140,7 +140,7 @@ WRONG = {
 
 @pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
 def test_what_is_wrong_is_seen(text: str) -> None:
-    assert examples.problems_of_yaml(yaml.safe_load(text), lambda name: module_options(name))
+    assert examples.problems_of_yaml(yaml.safe_load(text), module_options)
 
 
 @pytest.mark.parametrize("command", [

@@ -328,7 +328,7 @@ from ansible.utils.vars import combine_vars
 
 from ..module_utils import names
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from ..plugin_utils import backend, constructed_host, fleet_backends, fleet_hosts, fleet_merge, fleet_records, fleet_sources, task_data
+from ..plugin_utils import backend, constructed_host, fleet_backends, fleet_hosts, fleet_merge, fleet_records, fleet_sources, preload, task_data
 
 try:
     from ansible.template import trust_as_template
@@ -479,6 +479,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self._group(name).add_host(host)
             for parent, child in made.children:
                 self._group(parent).add_child_group(self._group(child))
+        # a run's workers inherit what is read here
+        preload.connections({str(self.inventory.hosts[made.name].vars.get("ansible_connection", "")) for made in hosts.values()} - {""})
 
     def _group(self, name: str) -> Group:
         """The group of this name, which is made if there is none."""

@@ -11,7 +11,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.errors import WorkspaceError
-from . import task_data
+from . import preload, task_data
 
 
 class ControllerAction(ActionBase):  # type: ignore[misc] # ansible-core has no types
@@ -41,3 +41,7 @@ class ControllerAction(ActionBase):  # type: ignore[misc] # ansible-core has no 
         _validation, validated = self.validate_argument_spec(argument_spec=argument_spec, **rules)
         checked: dict[str, t.Any] = task_data.plain(validated)
         return checked
+
+
+# Once per run: all actions import this file.
+preload.connections_of_tiers()

@@ -89,7 +89,7 @@ class _Unpacker:
             raise self._refused(path, "has a name that is not printable UTF-8 text")
         if any(part in ("", ".", "..") for part in parts):
             raise self._refused(path, "is not a plain relative path")
-        if len(parts) > self._limits.max_depth:
+        if self._limits.is_too_deep(path, member.isdir()):
             raise self._refused(path, f"is nested deeper than {self._limits.max_depth} directories")
         return path
 

@@ -113,13 +113,16 @@ def equal_files(first_fd: int, second_fd: int) -> bool:
 
 
 def list_directory(directory_fd: int, label: str) -> List[str]:
-    """Return the names in the directory, sorted. Raises :class:`WorkspaceError` when it cannot be read or holds more than we care to look at."""
+    """Return the names in the directory, sorted.
+
+    Raises :class:`WorkspaceError` when it cannot be read, :class:`LeaveAlone` when it holds more than we care to look at.
+    """
     try:
         names = safe_files.list_names(directory_fd, _MAX_NAMES + 1)
     except OSError as error:
         raise unreadable(label, error) from error
     if len(names) > _MAX_NAMES:
-        raise WorkspaceError(f"{printable(label, _MAX_LABEL)} on the workspace holds more than {_MAX_NAMES} names: remove what does not belong there")
+        raise LeaveAlone(f"holds more than {_MAX_NAMES} names")
     return sorted(names)
 
 

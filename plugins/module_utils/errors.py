@@ -20,5 +20,9 @@ class ConflictError(WorkspaceError):
     """The workspace changed between inspect and apply; nothing was overwritten."""
 
 
+class TooLargeError(WorkspaceError):
+    """A tree on the workspace holds more than is ever described of one."""
+
+
 class BusyError(WorkspaceError):
     """Another writer held the workspace's lock for longer than the wait that was allowed."""

@@ -17,11 +17,12 @@ WORKSPACE_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,63}")
 CONFIG_DIR = re.compile(r"(/[a-zA-Z0-9._@+-]+)+")
 SYSTEMD_UNIT = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.@-]{0,250}\.service")
 
-# A config dir at one of these would make root rewrite the owner and modes of the system itself.
-_SYSTEM_DIRECTORIES = frozenset(
-    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/var"]
-    + ["/tmp"]  # noqa: S108 - refused, not used
-)
+# A config dir at one of these would make root write into the system itself, and give a part of it to the agent. Everything below the first ones is the
+# system's; below the others people have directories of their own, such as ``/var/lib/docker/volumes/configs/_data``.
+_SYSTEM_TREES = re.compile(r"/(?:bin|boot|dev|etc|lib(?:32|64|x32)?|proc|run|sbin|sys|usr|var/(?:lock|log|mail|run|spool))(?:/.*)?")
+_SYSTEM_DIRECTORIES = re.compile(r"/(?:home|media|mnt|opt|root|srv|tmp|var(?:/(?:backups|cache|lib|local|opt|tmp))?)?")
+# Whose files decide who may log in, wherever they lie.
+_KEY_DIRECTORIES = frozenset((".ssh", ".gnupg"))
 
 
 def is_integer(value: object) -> bool:
@@ -74,9 +75,14 @@ def validate_systemd_unit(unit: object) -> str:
 
 def validate_config_dir(path: object) -> str:
     """Return ``path`` if it may be a workspace's config dir; raise :class:`InvalidInputError` otherwise."""
-    if not isinstance(path, str) or not CONFIG_DIR.fullmatch(path) or posixpath.normpath(path) != path or path in _SYSTEM_DIRECTORIES:
+    if not isinstance(path, str) or not CONFIG_DIR.fullmatch(path) or posixpath.normpath(path) != path or _is_system_directory(path):
         raise InvalidInputError(
             f"config dir {path!r} is not allowed: give an absolute, normalised path of letters, digits, '.', '_', '@', '+' and '-' "
             "that is not a system directory, for example '/configs'"
         )
     return path
+
+
+def _is_system_directory(path: str) -> bool:
+    is_known = _SYSTEM_TREES.fullmatch(path) is not None or _SYSTEM_DIRECTORIES.fullmatch(path) is not None
+    return is_known or not _KEY_DIRECTORIES.isdisjoint(path.split("/"))

@@ -64,12 +64,12 @@ def remove_copies(
         try:
             plugin_source_fd = directories.open(plugin_fd, source, f"the plugin's directory {source}")
             target_fd = None if plugin_source_fd is None else directories.open(claude_fd, source, label)
+            if plugin_source_fd is None or target_fd is None:
+                return
+            own = [name for name in files.list_directory(plugin_source_fd, source) if selects(name) and files.is_file(plugin_source_fd, name)]
         except LeaveAlone as reason:
             report.keep(label, f"not looked at: {source} {reason}")
             return
-        if plugin_source_fd is None or target_fd is None:
-            return
-        own = [name for name in files.list_directory(plugin_source_fd, source) if selects(name) and files.is_file(plugin_source_fd, name)]
         gone = set()
         for name in own:
             if _remove_copy(plugin_source_fd, target_fd, name, f"{label}/{name}", [source], other_plugin_fds, report, _equal_script):
@@ -84,12 +84,13 @@ def remove_skills(config_fd: int, plugin_fd: int, other_plugin_fds: Mapping[str,
         try:
             plugin_skills_fd = directories.open(plugin_fd, "skills", "the plugin's directory skills")
             skills_fd = None if plugin_skills_fd is None else directories.open(config_fd, "skills", "skills")
+            if plugin_skills_fd is None or skills_fd is None:
+                return
+            skills = files.list_directory(plugin_skills_fd, "skills")
         except LeaveAlone as reason:
             report.keep("skills", f"not looked at: skills {reason}")
             return
-        if plugin_skills_fd is None or skills_fd is None:
-            return
-        for skill in files.list_directory(plugin_skills_fd, "skills"):
+        for skill in skills:
             if files.is_directory(plugin_skills_fd, skill):
                 _remove_skill(plugin_skills_fd, skills_fd, skill, other_plugin_fds, report)
     remove_container(config_fd, "skills", "skills", report)
@@ -133,9 +134,18 @@ def _remove_tree(own_fd: int, placed_fd: int, path: List[str], other_plugin_fds:
         report.keep("/".join(path), "nested too deeply to be compared")
         return
     label = "/".join(path)
-    own = files.list_directory(own_fd, f"the plugin's {label}")
+    try:
+        own = files.list_directory(own_fd, f"the plugin's {label}")
+    except LeaveAlone as reason:
+        report.keep(label, f"not looked at: what the plugin has there {reason}")
+        return
+    try:
+        placed = files.list_directory(placed_fd, label)
+    except LeaveAlone as reason:
+        report.keep(label, f"{reason}, of which only the plugin's are looked at")
+        placed = own
     gone, extra = set(own), []
-    for name in files.list_directory(placed_fd, label):
+    for name in placed:
         if name == _CACHE:
             continue
         if name not in own:
@@ -244,8 +254,11 @@ def _equal_script(own_fd: int, placed_fd: int, name: str, label: str) -> bool:
 
 def _equal_trees(expected_fd: int, placed_fd: int, label: str, depth: int) -> bool:
     """Tell whether two directories hold the same names and bytes; what Python caches while running does not count."""
-    names = [name for name in files.list_directory(expected_fd, label) if name != _CACHE]
-    if depth <= 0 or names != [name for name in files.list_directory(placed_fd, label) if name != _CACHE]:
+    try:
+        names, placed = ([name for name in files.list_directory(tree_fd, label) if name != _CACHE] for tree_fd in (expected_fd, placed_fd))
+    except LeaveAlone:
+        return False
+    if depth <= 0 or names != placed:
         return False
     return all(_equal_entries(expected_fd, placed_fd, name, f"{label}/{name}", depth) for name in names)
 
@@ -270,14 +283,15 @@ def _remove_cache(placed_fd: int, label: str, own: Iterable[str], gone: Iterable
     with Directories() as directories:
         try:
             cache_fd = directories.open(placed_fd, _CACHE, label)
+            if cache_fd is None:
+                return
+            cached = files.list_directory(cache_fd, label)
         except LeaveAlone as reason:
             report.keep(label, str(reason))
             return
-        if cache_fd is None:
-            return
         sources = set(own) & set(gone)
         rest = 0
-        for name in files.list_directory(cache_fd, label):
+        for name in cached:
             source = _CACHED_SOURCE.fullmatch(name)
             if source and f"{source.group(1)}.py" in sources and files.is_file(cache_fd, name):
                 report.remove(f"{label}/{name}")

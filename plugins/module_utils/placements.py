@@ -70,7 +70,7 @@ def find_and_remove(
     ``.claude/settings.json: hooks.PreToolUse[Bash] ${CLAUDE_DIR}/hooks/x.sh``.
 
     ``CLAUDE.md`` is removed when nothing but white space remains of it (then the runtime had made it), ``settings.json`` when it is
-    ``{}``, and emptied directories unless only another user could make them again. Text of a person stays byte for byte; the line
+    ``{}``, and emptied directories: the runtime starts as root and makes them again. Text of a person stays byte for byte; the line
     end that the adapter adds to a last line without one stays too, because nobody can tell it from the person's.
 
     Idempotent: after a crash, running it again removes the rest and reports nothing wrong, because each step looks only at what is
@@ -169,10 +169,17 @@ def _remove_texts(
     config_fd: int, versions: Sequence[int], plugin_name: str, staging_fd: int, others: Mapping[str, int], report: Report
 ) -> None:
     with placed_files.Directories() as directories:
-        own_sources = [_text_sources(directories, version, plugin_name) for version in versions]
         other_sources: _TextSources = {}
         for name, other_fd in others.items():
-            other_sources.update(_text_sources(directories, other_fd, name))
+            # Without them, nothing but a text of ours that another plugin quotes is at stake.
+            with contextlib.suppress(LeaveAlone):
+                other_sources.update(_text_sources(directories, other_fd, name))
+        own_sources: List[_TextSources] = []
+        for version in versions:
+            try:
+                own_sources.append(_text_sources(directories, version, plugin_name))
+            except LeaveAlone as reason:
+                report.keep(MEMORY_FILE, f"not looked through for all texts: {reason}")
         known_headers = frozenset(header for own in own_sources for header in own)
 
         def rewrite(content: bytes) -> Tuple[Optional[bytes], List[str], List[Tuple[str, str]]]:
@@ -212,20 +219,28 @@ def _why_kept(header: str, has_source: bool) -> str:
 
 
 def _text_sources(directories: placed_files.Directories, plugin_fd: int, plugin_name: str) -> _TextSources:
-    """Return the source of each rule and fragment of the plugin."""
+    """Return the source of each rule and fragment of the plugin. Raises :class:`LeaveAlone` when there are too many to look at."""
     sources: _TextSources = {}
     try:
         rules_fd = directories.open(plugin_fd, "rules", "the plugin's directory rules")
     except LeaveAlone:
         rules_fd = None
     if rules_fd is not None:
-        for name in files.list_directory(rules_fd, "the plugin's directory rules"):
+        for name in _listed(rules_fd, f"the directory rules of plugin {plugin_name}"):
             if placed_text.is_markdown(name) and files.is_file(rules_fd, name):
                 sources[placed_text.header(plugin_name, "rule", name)] = (rules_fd, name)
-    for name in files.list_directory(plugin_fd, f"the directory of plugin {plugin_name}"):
+    for name in _listed(plugin_fd, f"the directory of plugin {plugin_name}"):
         if placed_text.is_fragment(name) and files.is_file(plugin_fd, name):
             sources[placed_text.header(plugin_name, "fragment", name)] = (plugin_fd, name)
     return sources
+
+
+def _listed(directory_fd: int, label: str) -> List[str]:
+    """List as :func:`directory_files.list_directory` does, with ``label`` in the reason for leaving it alone."""
+    try:
+        return files.list_directory(directory_fd, label)
+    except LeaveAlone as reason:
+        raise LeaveAlone(f"{label} {reason}") from reason
 
 
 def _rewrite_file(

@@ -21,12 +21,13 @@
                                      "rolled_back": bool, "problem": str | None} | None}},
      "unmanaged": [name], "other_files": [name], "restart_pending": [name], "interrupted": [name]}
 
-``entries`` are given for what differs; ``placements`` are what an upgrade or a removal would make of them. ``has_remains``: its directory is gone,
-though it was never removed. ``previous`` (for ``rolled_back`` only) is what the plugin will be; with ``rolled_back`` true it is that already, and
-``problem`` says why it cannot. ``unmanaged`` holds whatever lies in the ``plugins`` directory and is not named in the request, be its name a
-plugin's or not; ``other_files`` what of that the runtime does not load, because it is neither a directory nor a link: ``exclusive`` does not describe
-it. ``exclusive`` does describe plugins with ``has_remains`` that nobody named. ``interrupted`` are the changes that ``apply`` would settle first, even
-one without plugins: an earlier run has not finished them, or another one is making them right now.
+``entries`` are given for what differs, unless it is to go and is larger than a tree may be, or has a name that no plugin can have; ``placements``
+are what an upgrade or a removal would make of them. ``has_remains``: its directory is gone, though it was never removed. ``previous`` (for
+``rolled_back`` only) is what the plugin will be; with ``rolled_back`` true it is that already, and ``problem`` says why it cannot. ``unmanaged`` holds
+whatever lies in the ``plugins`` directory and is not named in the request, be its name a plugin's or not; ``other_files`` what of that the runtime
+does not load, because it is neither a directory nor a link: ``exclusive`` does not describe it. ``exclusive`` does describe plugins with
+``has_remains`` that nobody named. ``interrupted`` are the changes that ``apply`` would settle first, even one without plugins: an earlier run has not
+finished them, or another one is making them right now.
 
 ``read`` (read-only, no lock): ``files``: ``[{"plugin", "path", "previous": bool (of the previous version)}]``, ``max_bytes`` per file ->
 ``{"files": [{"plugin", "path", "previous", "text": str | None}]}``; None for what is gone, is no UTF-8 text, is no plain file or is larger.
@@ -35,8 +36,8 @@ one without plugins: an earlier run has not finished them, or another one is mak
 
 ``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles, or
 the transfer that brought it; None where it came attached or none is needed. With ``rolled_back``, ``digest`` is what inspect said of ``previous``.
-``strays``: of the
-directories below ``plugins`` whose names no plugin can have, those to remove, as ``exclusive`` inspection names them::
+``strays``: of the directories below ``plugins`` whose names no plugin can have, those to remove: ``[{"name", "observed_digest"}]`` as ``exclusive``
+inspection named and found them; one that is not there any more is answered with ``changed`` false::
 
     {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
      "restart_pending": [name], "recovered": [sentence], "recovered_placements": {name: {"removed": [...], "kept": [...]}}}
@@ -52,13 +53,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, BinaryIO, Callable, Mapping
+from typing import Any, BinaryIO, Callable, Collection, Mapping
 
 from . import directory_files, placements, plugin_store, previous_version, receipts, safe_files, stray_directories, transfers
 from .errors import InvalidInputError, WorkspaceError
 from .names import is_plugin_name, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
-from .plugin_tree import Entries, Owner, ScanResult, observe, tree_digest
+from .plugin_tree import Entries, Owner
 from .printable import printable
 from .request_fields import Request, check_digest, check_path, optional_text
 from .workspace_directories import PLUGINS, WorkspaceDirectories, open_for_reading, open_for_writing
@@ -105,9 +106,12 @@ def _inspect(request: Request) -> dict[str, Any]:
             unnamed = [*(name for name in loaded if is_plugin_name(name)), *plugin_store.remains(directories)]
             wanted.update({name: None for name in sorted(unnamed) if name not in wanted})
         plugins: dict[str, Any] = {}
+        # In the order in which apply changes them.
+        changing: list[str] = []
         described = 0
         for name, digest in wanted.items():
-            plugins[name] = _inspect_plugin(request, directories, name, digest, name in rolled_back)
+            plugins[name], changes_now = _inspect_plugin(request, directories, name, digest, name in rolled_back, changing)
+            changing += [name] if changes_now else []
             described += len(plugins[name]["entries"] or ())
             if described > _MAX_DESCRIBED:
                 raise WorkspaceError(
@@ -115,7 +119,9 @@ def _inspect(request: Request) -> dict[str, Any]:
                     "remove what does not belong there, or name fewer plugins in a task"
                 )
         if exclusive:
-            plugins.update({printable(name): _inspect_stray(request, directories, name) for name in stray_directories.find(directories)})
+            for name in stray_directories.find(directories):
+                plugins[printable(name)] = _inspect_stray(request, directories, name, changing)
+                changing.append(name)
         return {
             "plugins": plugins,
             "unmanaged": [printable(name) for name in unmanaged],
@@ -125,43 +131,45 @@ def _inspect(request: Request) -> dict[str, Any]:
         }
 
 
-def _inspect_plugin(request: Request, directories: WorkspaceDirectories, name: str, wanted: str | None, rolled_back: bool) -> dict[str, Any]:
+def _inspect_plugin(
+    request: Request, directories: WorkspaceDirectories, name: str, wanted: str | None, rolled_back: bool, changed_before: Collection[str]
+) -> tuple[dict[str, Any], bool]:
+    """Describe one plugin, and tell whether apply would change it, after those that it would have ``changed_before``."""
     receipt = receipts.read(directories.receipts_fd, name)
-    live: ScanResult | None = None
-    if directories.plugins_fd is not None:
-        live = observe(directories.plugins_fd, name, owner=request.owner, limits=request.live_limits, label=directories.plugin_label(name))
-    digest = tree_digest(live.entries) if live else None
     previous = previous_version.find(directories, name, request.live_limits) if rolled_back else None
-    if previous is not None:
-        is_settled = previous.problem is not None or (previous.record is not None and previous.record.rolled_back)
-        wanted = digest if is_settled else previous.digest
+    is_settled = previous is not None and (previous.problem is not None or (previous.record is not None and previous.record.rolled_back))
+    wanted = previous.digest if previous is not None else wanted
+    live = plugin_store.observe_live(directories, name, request.owner, request.live_limits, any_size=wanted is None)
+    tree = live.tree if live else None
+    digest = live.digest if live else None
+    if is_settled:
+        wanted = digest
     has_remains = live is None and plugin_store.has_remains(directories, name)
-    differs = digest != wanted or bool(live and live.wrong_owner) or (has_remains and wanted is None)
+    differs = digest != wanted or bool(tree and tree.wrong_owner) or (has_remains and wanted is None)
     return {
         "exists": live is not None,
         "digest": digest,
-        "wrong_owner": [printable(path) for path in live.wrong_owner] if live else [],
-        "entries": _printable_entries(live.entries) if live and differs else None,
+        "wrong_owner": [printable(path) for path in tree.wrong_owner] if tree else [],
+        "entries": _printable_entries(tree.entries) if tree and differs else None,
         "receipt": receipt.receipt,
         "receipt_problem": receipt.problem,
-        "placements": _predict_placements(request, directories, name) if differs or request.get("placements") else None,
+        "placements": _predict_placements(request, directories, name, changed_before) if differs or request.get("placements") else None,
         "has_remains": has_remains,
         "previous": _describe_previous(previous) if previous is not None else None,
-    }
+    }, differs and not is_settled
 
 
-def _inspect_stray(request: Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any]:
+def _inspect_stray(request: Request, directories: WorkspaceDirectories, name: str, changed_before: Collection[str]) -> dict[str, Any]:
     """As :func:`_inspect_plugin`, for a directory whose name no plugin can have: it has no receipt."""
-    label = directories.plugin_label(printable(name))
-    live = observe(directories.plugins_fd, name, owner=request.owner, limits=request.live_limits, label=label) if directories.plugins_fd is not None else None
+    live = plugin_store.observe_live(directories, name, request.owner, request.live_limits, any_size=True)
     return {
         "exists": live is not None,
-        "digest": tree_digest(live.entries) if live else None,
+        "digest": live.digest if live else None,
         "wrong_owner": [],
-        "entries": _printable_entries(live.entries) if live else None,
+        "entries": None,
         "receipt": None,
         "receipt_problem": None,
-        "placements": stray_directories.predict(directories, name, request.claude_directories) if live else None,
+        "placements": stray_directories.predict(directories, name, request.claude_directories, changed_before) if live else None,
         "has_remains": False,
         "previous": None,
     }
@@ -179,7 +187,7 @@ def _describe_previous(previous: previous_version.PreviousVersion) -> dict[str, 
     }
 
 
-def _predict_placements(request: Request, directories: WorkspaceDirectories, name: str) -> dict[str, Any] | None:
+def _predict_placements(request: Request, directories: WorkspaceDirectories, name: str, changed_before: Collection[str]) -> dict[str, Any] | None:
     """What changing the plugin would make of the present version's placements; None when no version is known."""
     with contextlib.ExitStack() as stack:
         live_fd = open_plugin(directories.plugins_fd, name, stack)
@@ -193,7 +201,7 @@ def _predict_placements(request: Request, directories: WorkspaceDirectories, nam
             request.claude_directories,
             None,
             installed_plugin_fd=installed_fd,
-            other_plugin_fds=open_other_plugins(directories.plugins_fd, name, stack) if directories.plugins_fd is not None else {},
+            other_plugin_fds=open_other_plugins(directories.plugins_fd, [name, *changed_before], stack) if directories.plugins_fd is not None else {},
             dry_run=True,
         )
 
@@ -250,25 +258,35 @@ def _apply(request: Request) -> dict[str, Any]:
     path = shipment if isinstance(shipment, str) and shipment.startswith("/") and "\0" not in shipment else None
     transfer = transfers.validate_id(shipment) if shipment is not None and path is None else None
     settings = plugin_store.Settings(request.owner, request.claude_directories, request.job, request.limits, request.live_limits)
+    strays = {element["name"]: element["observed_digest"] for element in _strays(request)}
     with contextlib.ExitStack() as stack:
         directories = stack.enter_context(open_for_writing(request.config_dir, request.owner))
         sent: str | BinaryIO | None = path or request.attached
         if transfer is not None:
             sent = stack.enter_context(transfers.received(_state_fd(request, directories), transfer))
         stack.enter_context(_locked(request, directories))
+        transfers.remove_abandoned(_state_fd(request, directories))
+        chosen = stray_directories.choose(directories, strays, request.owner, request.live_limits)
         result = plugin_store.apply(directories, changes, sent, settings)
-        for name, outcome in stray_directories.remove(directories, _strays(request), request.claude_directories, request.job).items():
-            done = {"changed": True, "previous_digest": None, "digest": None, "removed_placements": outcome["removed"], "kept": outcome["kept"]}
-            result["plugins"][name] = done
+        changed = [name for name, done in result["plugins"].items() if done["changed"]]
+        removed = stray_directories.remove(directories, chosen, changed, request.claude_directories, request.job)
+        for name in strays:
+            outcome = removed.get(name, {"removed": [], "kept": []})
+            done = {"changed": name in removed, "previous_digest": strays[name] if name in removed else None, "digest": None}
+            result["plugins"][name] = dict(done, removed_placements=outcome["removed"], kept=outcome["kept"])
         result["restart_pending"] = sorted(_pending(directories))
         return result
 
 
-def _strays(request: Request) -> list[str]:
-    value = request.get("strays") or []
-    if not isinstance(value, list) or len(value) > _MAX_FILES or not all(isinstance(name, str) for name in value):
-        raise InvalidInputError(f"strays must be a list of at most {_MAX_FILES} names")
-    return value
+def _strays(request: Request) -> list[Mapping[str, Any]]:
+    if request.get("strays") is None:
+        return []
+    strays = request.elements("strays", ("name", "observed_digest"), _MAX_FILES)
+    for stray in strays:
+        if not isinstance(stray.get("name"), str) or is_plugin_name(stray["name"]):
+            raise InvalidInputError(f"name {stray.get('name')!r} of an element of strays must be a text that can name no plugin")
+        check_digest(stray.get("observed_digest"), f"observed_digest of '{printable(stray['name'])}'")
+    return strays
 
 
 def _receive(request: Request) -> dict[str, Any]:

@@ -42,10 +42,10 @@ import contextlib
 import enum
 import json
 import os
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Collection, NamedTuple, Sequence
 
 from . import directory_files, placements, previous_version, receipts, safe_files
-from .errors import ConflictError, WorkspaceError
+from .errors import ConflictError, TooLargeError, WorkspaceError
 from .plugin_tree import Limits, Owner, observe, tree_digest
 from .workspace_directories import MAX_PLUGIN_NAMES, WorkspaceDirectories
 
@@ -57,13 +57,14 @@ _OLD = "old"
 _INSTALLED = "installed"
 _TRASH = "trash"
 _JOURNAL_VERSION = 1
-_MAX_JOURNAL_BYTES = 64 * 1024
+_MAX_JOURNAL_BYTES = 256 * 1024
 
 
 class Intent(NamedTuple):
     """What a slot is for. ``had_live``: whether there was something at the live name; ``digest`` is None for a removal.
 
-    ``replaces_version``: what was live becomes the previous version; otherwise it was a version's damaged files.
+    ``replaces_version``: what was live becomes the previous version; otherwise it was a version's damaged files. ``changed_before`` names the plugins
+    that the same run has changed already: what the new version of one places is placed anew at the restart, so it is no reason to leave anything.
     """
 
     had_live: bool
@@ -72,6 +73,7 @@ class Intent(NamedTuple):
     owner: Owner
     claude_directories: Sequence[str]
     limits: Limits
+    changed_before: Sequence[str] = ()
 
 
 class Outcome(enum.Enum):
@@ -188,7 +190,10 @@ class Slot:
 
     def _is_new_tree(self, intent: Intent) -> bool:
         """Whether what is at ``new`` is the verified tree. If live had been equal to it, there would have been nothing to exchange."""
-        found = observe(self.fd, _NEW, owner=intent.owner, limits=intent.limits, ignore=None, label=f"the staged plugin '{self.name}'")
+        try:
+            found = observe(self.fd, _NEW, owner=intent.owner, limits=intent.limits, ignore=None, label=f"the staged plugin '{self.name}'")
+        except TooLargeError:
+            return False
         return found is not None and not found.wrong_owner and tree_digest(found.entries) == intent.digest
 
     def _go_on(self, intent: Intent) -> None:
@@ -220,7 +225,7 @@ class Slot:
                 intent.claude_directories,
                 self.fd,
                 installed_plugin_fd=open_plugin(self._directories.installed_fd, self.name, stack) if knows_old_version else None,
-                other_plugin_fds=open_other_plugins(self._plugins_fd, self.name, stack),
+                other_plugin_fds=open_other_plugins(self._plugins_fd, [self.name, *intent.changed_before], stack),
             )
 
     def _replace_installed(self, intent: Intent) -> None:
@@ -274,7 +279,7 @@ class Slot:
         return WorkspaceError(f"cannot change {self._label}: {error.strerror}; what was there before is untouched: mend that and run again")
 
     def _write_journal(self, intent: Intent) -> None:
-        journal = dict(intent._asdict(), version=_JOURNAL_VERSION, limits=list(intent.limits), claude_directories=list(intent.claude_directories))
+        journal = dict(intent._asdict(), version=_JOURNAL_VERSION, limits=list(intent.limits))
         safe_files.write_file(self.fd, _JOURNAL, json.dumps(journal, sort_keys=True).encode("ascii"))
 
     def _read_journal(self) -> Intent | None:
@@ -295,6 +300,7 @@ class Slot:
                 owner=owner,
                 claude_directories=list(journal["claude_directories"]),
                 limits=Limits(*journal["limits"]),
+                changed_before=list(journal["changed_before"]),
             )
         except (directory_files.LeaveAlone, ValueError, KeyError, TypeError, IndexError) as error:
             raise WorkspaceError(
@@ -312,12 +318,12 @@ def open_plugin(parent_fd: int | None, name: str, stack: contextlib.ExitStack) -
     return plugin_fd
 
 
-def open_other_plugins(plugins_fd: int, name: str, stack: contextlib.ExitStack) -> dict[str, int]:
-    """Open every live plugin directory but ``name``; ``stack`` closes them. Raises :class:`OSError`."""
+def open_other_plugins(plugins_fd: int, but: Collection[str], stack: contextlib.ExitStack) -> dict[str, int]:
+    """Open every live plugin directory ``but`` those; ``stack`` closes them. Raises :class:`OSError`."""
     opened: dict[str, int] = {}
     for other in sorted(safe_files.list_names(plugins_fd, MAX_PLUGIN_NAMES)):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            other_fd = open_plugin(plugins_fd, other, stack) if other != name else None
+            other_fd = open_plugin(plugins_fd, other, stack) if other not in but else None
             if other_fd is not None:
                 opened[other] = other_fd
     return opened

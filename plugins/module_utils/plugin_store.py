@@ -19,7 +19,7 @@ from . import archive, directory_files, placements, previous_version, receipts, 
 from .errors import ConflictError, WorkspaceError
 from .names import is_plugin_name
 from .plugin_slot import Intent, Outcome, Slot, leftovers
-from .plugin_tree import Limits, Owner, ScanResult, bundle_name, observe, scan, tree_digest
+from .plugin_tree import Limits, Observed, Owner, bundle_name, observe, observe_any_size, scan, tree_digest
 from .printable import printable
 from .tree_copy import copy_tree
 from .workspace_directories import WorkspaceDirectories
@@ -228,9 +228,9 @@ def _plan(
     planned: list[_Planned] = []
     directories.plugin_names()
     for change in changes:
-        live = _observe_live(directories, change.name, settings)
-        digest = tree_digest(live.entries) if live else None
-        if digest == change.digest and not (live and live.wrong_owner) and not (digest is None and has_remains(directories, change.name)):
+        live = _observe_live(directories, change, settings)
+        digest = live.digest if live else None
+        if digest == change.digest and not (live and live.tree and live.tree.wrong_owner) and not (digest is None and has_remains(directories, change.name)):
             slots.give_up(change.name)
             results[change.name] = _result(False, digest, digest)
             if digest is None:
@@ -272,6 +272,7 @@ def _commit(directories: WorkspaceDirectories, slots: _Slots, planned: Sequence[
             owner=settings.owner,
             claude_directories=settings.claude_directories,
             limits=settings.live_limits,
+            changed_before=list(done),
         )
         try:
             outcome = item.slot.commit(intent, _receipt_of_new(item, settings.job), previous)
@@ -305,10 +306,19 @@ def _receipt_of_new(item: _Planned, job: Mapping[str, Any]) -> receipts.Receipt:
     return receipts.make(change.name, state, of_restored["digest"], of_restored["source"], of_restored["plugin_version"], job)
 
 
-def _observe_live(directories: WorkspaceDirectories, name: str, settings: Settings) -> ScanResult | None:
+def _observe_live(directories: WorkspaceDirectories, change: Change, settings: Settings) -> Observed | None:
+    return observe_live(directories, change.name, settings.owner, settings.live_limits, any_size=change.digest is None)
+
+
+def observe_live(directories: WorkspaceDirectories, name: str, owner: Owner, limits: Limits, any_size: bool) -> Observed | None:
+    """What lies in the place of the live plugin; ``any_size``: it is to go, so it may be larger than ``limits``. Raises :class:`WorkspaceError`."""
     if directories.plugins_fd is None:
         return None
-    return observe(directories.plugins_fd, name, owner=settings.owner, limits=settings.live_limits, label=directories.plugin_label(name))
+    label = directories.plugin_label(printable(name))
+    if any_size:
+        return observe_any_size(directories.plugins_fd, name, owner=owner, limits=limits, label=label)
+    tree = observe(directories.plugins_fd, name, owner=owner, limits=limits, label=label)
+    return Observed(tree_digest(tree.entries), tree) if tree is not None else None
 
 
 def _settle_receipt_of_nothing(directories: WorkspaceDirectories, name: str) -> None:

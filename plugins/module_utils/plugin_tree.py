@@ -25,7 +25,7 @@ import struct
 from typing import Any, Callable, Dict, Iterable, NamedTuple, Tuple
 
 from . import safe_files
-from .errors import WorkspaceError
+from .errors import TooLargeError, WorkspaceError
 from .printable import printable
 
 Entry = Dict[str, Any]
@@ -37,6 +37,7 @@ Ignore = Callable[[str, str], bool]
 DIGEST_PREFIX = "sha256:"
 DIGEST = re.compile(DIGEST_PREFIX + "[0-9a-f]{64}")
 _FORMAT = b"molecule_ai.workspace plugin tree 1\n"
+_TOO_LARGE = b"molecule_ai.workspace too large 1\n"
 _CHUNK = 1024 * 1024
 # All paths of a tree together may be this long on average; one that the kernel accepts may have a hundred times that.
 _NAME_BYTES_PER_ENTRY = 256
@@ -53,6 +54,10 @@ class Limits(NamedTuple):
     max_entries: int = 10000
     max_depth: int = 64
 
+    def is_too_deep(self, path: str, is_directory: bool) -> bool:
+        """Whether ``path`` leads through more than ``max_depth`` directories below the root, itself included if it is one."""
+        return path.count("/") + is_directory > self.max_depth
+
 
 DEFAULT_LIMITS = Limits()
 
@@ -62,6 +67,13 @@ class ScanResult(NamedTuple):
 
     entries: Entries
     wrong_owner: list[str]
+
+
+class Observed(NamedTuple):
+    """What lies at a name. ``tree`` is None where it is larger than the limits; then ``digest`` stands for the directory, not for what is in it."""
+
+    digest: str
+    tree: ScanResult | None
 
 
 def is_never_shipped(path: str, kind: str = "file") -> bool:
@@ -105,7 +117,7 @@ def scan(
     """Describe the tree below an open directory, without following any link and without changing anything.
 
     ``ignore`` is asked with each relative path and its type. ``label`` names the tree in errors. What vanishes while it is being read counts
-    as not there. Raises :class:`WorkspaceError` when something cannot be read or a limit is exceeded.
+    as not there. Raises :class:`WorkspaceError` when something cannot be read, :class:`TooLargeError` when a limit is exceeded.
     """
     return _Scanner(owner, limits, ignore, label).scan(directory_fd)
 
@@ -128,6 +140,21 @@ def observe(
         with contextlib.suppress(_Replaced):
             return _observe_once(parent_fd, name, _Scanner(owner, limits, ignore, label), label)
     raise WorkspaceError(f"{label} is replaced again and again while it is being read: run again when whatever does that has ended")
+
+
+def observe_any_size(parent_fd: int, name: str, *, owner: Owner | None, limits: Limits, label: str) -> Observed | None:
+    """Describe whatever lies at ``name`` as :func:`observe`, for somebody who wants it gone: no size makes it stay."""
+    try:
+        tree = observe(parent_fd, name, owner=owner, limits=limits, label=label)
+        return Observed(tree_digest(tree.entries), tree) if tree is not None else None
+    except TooLargeError:
+        try:
+            status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        # Nobody reads it to its end, so this tells only whether it is still that directory with those names in it.
+        identity = f"{status.st_dev} {status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}"
+        return Observed(DIGEST_PREFIX + hashlib.sha256(_TOO_LARGE + identity.encode()).hexdigest(), None)
 
 
 def _observe_once(parent_fd: int, name: str, scanner: _Scanner, label: str) -> ScanResult | None:
@@ -256,7 +283,7 @@ class _Scanner:
     def scan(self, directory_fd: int) -> ScanResult:
         status = os.fstat(directory_fd)
         self._add("", entry("directory", stat.S_IMODE(status.st_mode)), status)
-        self._scan_directory(directory_fd, "", 1)
+        self._scan_directory(directory_fd, "")
         return ScanResult(self._entries, self._wrong_owner)
 
     def describe_root(self, parent_fd: int, name: str, status: os.stat_result) -> ScanResult:
@@ -269,7 +296,7 @@ class _Scanner:
             self._add("", entry("other", mode), status)
         return ScanResult(self._entries, self._wrong_owner)
 
-    def _scan_directory(self, directory_fd: int, parent: str, depth: int) -> None:
+    def _scan_directory(self, directory_fd: int, parent: str) -> None:
         try:
             # One more than allowed is found to be one too many below, unless it is ignored: nobody may make us list millions.
             names = safe_files.list_names(directory_fd, self._limits.max_entries * 2 + 1)
@@ -280,13 +307,13 @@ class _Scanner:
         for name in sorted(names):
             path = posixpath.join(parent, name)
             try:
-                self._scan_entry(directory_fd, name, path, depth)
+                self._scan_entry(directory_fd, name, path)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise self._unreadable(path, error) from error
 
-    def _scan_entry(self, directory_fd: int, name: str, path: str, depth: int) -> None:
+    def _scan_entry(self, directory_fd: int, name: str, path: str) -> None:
         status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
         kind = _kind(status.st_mode)
         if self._ignore is not None and self._ignore(path, kind):
@@ -296,12 +323,12 @@ class _Scanner:
         if len(self._entries) > self._limits.max_entries:
             raise self._too_many()
         if self._name_bytes > self._limits.max_entries * _NAME_BYTES_PER_ENTRY:
-            raise WorkspaceError(f"{self._label} holds too many long paths (counted up to {printable(path, 200)}): remove what does not belong there")
+            raise TooLargeError(f"{self._label} holds too many long paths (counted up to {printable(path, 200)}): remove what does not belong there")
         mode = stat.S_IMODE(status.st_mode)
         if kind == "directory":
-            if depth > self._limits.max_depth:
-                raise WorkspaceError(f"{self._where(path)} is nested deeper than {self._limits.max_depth} directories: remove what does not belong there")
-            self._scan_subdirectory(directory_fd, name, path, depth)
+            if self._limits.is_too_deep(path, True):
+                raise TooLargeError(f"{self._where(path)} is nested deeper than {self._limits.max_depth} directories: remove what does not belong there")
+            self._scan_subdirectory(directory_fd, name, path)
         elif kind == "file":
             self._scan_file(directory_fd, name, path)
         elif kind == "link":
@@ -309,13 +336,13 @@ class _Scanner:
         else:
             self._add(path, entry("other", mode), status)
 
-    def _scan_subdirectory(self, parent_fd: int, name: str, path: str, depth: int) -> None:
+    def _scan_subdirectory(self, parent_fd: int, name: str, path: str) -> None:
         directory_fd = safe_files.open_subdirectory(parent_fd, name)
         try:
             self.require_same_mount(directory_fd, path)
             status = os.fstat(directory_fd)
             self._add(path, entry("directory", stat.S_IMODE(status.st_mode)), status)
-            self._scan_directory(directory_fd, path, depth + 1)
+            self._scan_directory(directory_fd, path)
         finally:
             os.close(directory_fd)
 
@@ -334,7 +361,7 @@ class _Scanner:
                     break
                 size += len(chunk)
                 if self._bytes + size > self._limits.max_bytes:
-                    raise WorkspaceError(
+                    raise TooLargeError(
                         f"{self._label} holds more than {self._limits.max_bytes} bytes (counted up to {printable(path)}): remove what does not belong there"
                     )
                 digest.update(chunk)
@@ -354,8 +381,8 @@ class _Scanner:
         if self.mount and safe_files.mount_id(directory_fd) != self.mount:
             raise WorkspaceError(f"{self._where(path)} is a mount point, so the plugin cannot be replaced: unmount it and run again")
 
-    def _too_many(self) -> WorkspaceError:
-        return WorkspaceError(f"{self._label} holds more than {self._limits.max_entries} files and directories: remove what does not belong there")
+    def _too_many(self) -> TooLargeError:
+        return TooLargeError(f"{self._label} holds more than {self._limits.max_entries} files and directories: remove what does not belong there")
 
     def _where(self, path: str) -> str:
         return posixpath.join(self._label, printable(path)) if path else self._label

@@ -18,7 +18,7 @@ import os
 from typing import Any, NamedTuple
 
 from . import directory_files, receipts, safe_files
-from .errors import WorkspaceError
+from .errors import TooLargeError, WorkspaceError
 from .plugin_tree import DIGEST, Entries, Limits, Owner, normalise, observe, scan, tree_digest
 from .printable import printable
 from .tree_copy import copy_tree
@@ -26,7 +26,7 @@ from .workspace_directories import WorkspaceDirectories
 
 _SUFFIX = ".previous"
 _VERSION = 1
-_MAX_BYTES = 128 * 1024
+_MAX_BYTES = 2 * receipts.MAX_BYTES
 _KEYS = frozenset(("version", "digest", "receipt", "rolled_back"))
 
 
@@ -73,9 +73,12 @@ def find(directories: WorkspaceDirectories, name: str, limits: Limits) -> Previo
     if record.digest is None or record.rolled_back:
         return PreviousVersion(record, None, None, None)
     found = None
-    if directories.previous_fd is not None:
-        found = observe(directories.previous_fd, name, limits=limits, label=where)
     instead = "it cannot be restored, install the version you want instead"
+    if directories.previous_fd is not None:
+        try:
+            found = observe(directories.previous_fd, name, limits=limits, label=where)
+        except TooLargeError:
+            return PreviousVersion(record, None, None, f"the previous version of plugin {name} in {where} is larger than a plugin may be: {instead}")
     if found is None:
         return PreviousVersion(record, None, None, f"the previous version of plugin {name} is recorded, but {where} is gone: {instead}")
     special = next((path for path, entry in found.entries.items() if entry["type"] not in ("file", "directory")), None)

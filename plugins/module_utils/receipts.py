@@ -25,7 +25,8 @@ VERSION = 1
 INSTALL_ID = re.compile(r"[0-9a-f]{32}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _SUFFIX = ".json"
-_MAX_BYTES = 64 * 1024
+# Two texts of the longest that a request may hold take 12 bytes for each character outside of the basic plane, and a job 4096 bytes.
+MAX_BYTES = 128 * 1024
 _KEYS = frozenset(("version", "name", "state", "digest", "source", "plugin_version", "installed_at", "job", "restart_pending", "install_id"))
 
 
@@ -70,7 +71,7 @@ def read(receipts_fd: int | None, plugin_name: str) -> Found:
         return Found(None, None)
     label = f"receipt {file_name(plugin_name)}"
     try:
-        opened = directory_files.read_file(receipts_fd, file_name(plugin_name), label, _MAX_BYTES)
+        opened = directory_files.read_file(receipts_fd, file_name(plugin_name), label, MAX_BYTES)
     except directory_files.LeaveAlone as reason:
         return Found(None, f"the {label} is ignored: it {reason}")
     except WorkspaceError as error:

@@ -18,7 +18,8 @@ _COMMON_FIELDS = frozenset(("version", "operation", "config_dir", "runtime_confi
 _LIVE_FACTOR = 10
 _MAX_PLUGINS = 1000
 _MAX_JOB_BYTES = 4096
-_MAX_TEXT = 4096
+# Characters of a source or a version.
+MAX_TEXT = 4096
 _MAX_ID = 2**32 - 2
 
 
@@ -127,6 +128,6 @@ def check_path(path: object) -> None:
 def optional_text(element: Mapping[str, Any], field: str) -> str | None:
     """Return a short text or None; refuse anything else."""
     value = element.get(field)
-    if value is not None and (not isinstance(value, str) or len(value) > _MAX_TEXT):
-        raise InvalidInputError(f"{field} of plugin '{element['name']}' must be a text of at most {_MAX_TEXT} characters")
+    if value is not None and (not isinstance(value, str) or len(value) > MAX_TEXT):
+        raise InvalidInputError(f"{field} of plugin '{element['name']}' must be a text of at most {MAX_TEXT} characters")
     return value

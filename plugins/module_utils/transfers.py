@@ -42,13 +42,13 @@ def receive(state_fd: int, transfer: str, offset: int, piece: bytes, label: str)
             file_fd = safe_files.create_file(incoming_fd, transfer) if offset == 0 else os.open(transfer, _APPEND, dir_fd=incoming_fd)
             try:
                 if os.fstat(file_fd).st_size != offset:
+                    _remove(incoming_fd, transfer)
                     raise WorkspaceError(f"a piece of what was sent to {label}/.molecule_ai/{DIRECTORY} was lost: nothing was changed, run again")
                 safe_files.write_all(file_fd, piece)
             finally:
                 os.close(file_fd)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                safe_files.remove_tree(incoming_fd, transfer)
+            _remove(incoming_fd, transfer)
             raise WorkspaceError(
                 f"the workspace cannot take in the plugins that are sent to {label}/.molecule_ai/{DIRECTORY} ({error.strerror}): "
                 "nothing was changed; make room there and run again"
@@ -58,7 +58,7 @@ def receive(state_fd: int, transfer: str, offset: int, piece: bytes, label: str)
 
 @contextlib.contextmanager
 def received(state_fd: int, transfer: str) -> Iterator[BinaryIO]:
-    """The transfer, open for reading; afterwards it is gone, and so is what killed runs have sent. Raises :class:`WorkspaceError`."""
+    """The transfer, open for reading; afterwards it is gone. Raises :class:`WorkspaceError`."""
     with _directory(state_fd) as incoming_fd:
         try:
             file_fd = os.open(transfer, _READ, dir_fd=incoming_fd)
@@ -68,9 +68,17 @@ def received(state_fd: int, transfer: str) -> Iterator[BinaryIO]:
             with os.fdopen(file_fd, "rb") as file:
                 yield file
         finally:
-            with contextlib.suppress(OSError):
-                safe_files.remove_tree(incoming_fd, transfer)
-                _remove_abandoned(incoming_fd)
+            _remove(incoming_fd, transfer)
+
+
+def remove_abandoned(state_fd: int) -> None:
+    """Remove what killed runs have sent and never used."""
+    if not safe_files.exists(state_fd, DIRECTORY):
+        return
+    with contextlib.suppress(OSError), _directory(state_fd) as incoming_fd:
+        for name in os.listdir(incoming_fd):
+            if time.time() - os.stat(name, dir_fd=incoming_fd, follow_symlinks=False).st_mtime > _ABANDONED_AFTER:
+                safe_files.remove_tree(incoming_fd, name)
 
 
 @contextlib.contextmanager
@@ -82,8 +90,7 @@ def _directory(state_fd: int) -> Iterator[int]:
         os.close(incoming_fd)
 
 
-def _remove_abandoned(incoming_fd: int) -> None:
-    """Remove what was sent and never used."""
-    for name in os.listdir(incoming_fd):
-        if time.time() - os.stat(name, dir_fd=incoming_fd, follow_symlinks=False).st_mtime > _ABANDONED_AFTER:
-            safe_files.remove_tree(incoming_fd, name)
+def _remove(incoming_fd: int, transfer: str) -> None:
+    """Remove the transfer; what cannot be removed now is abandoned."""
+    with contextlib.suppress(OSError):
+        safe_files.remove_tree(incoming_fd, transfer)

@@ -181,6 +181,7 @@ options:
       - That includes directories whose names no plugin can have, dot directories too, because the runtime loads them. Other files are not removed, only
         listed in RV(unmanaged).
       - It also includes what the runtime made of a plugin whose directory somebody has deleted.
+      - Directories that are removed are kept in C(.molecule_ai) in the config dir, plugins as their previous version, others in C(modified).
     type: bool
     default: false
   max_bytes:
@@ -414,13 +415,24 @@ plugins:
       type: str
       sample: github://Molecule-AI/molecule-ai-plugin-ecc#v1.1.0
     removed_placements:
-      description: What the runtime had placed from the old version and what was removed with it.
+      description: What the runtime had placed from the old version and what was removed with it, at most 100 of them.
       returned: success
       type: list
       elements: str
       sample: ["CLAUDE.md: rule guidelines.md", "skills/helper/SKILL.md"]
+    removed_placements_count:
+      description: The number of all of them.
+      returned: success
+      type: int
+      sample: 2
+    kept_count:
+      description: The number of what was left, however many of it RV(plugins[].kept) lists.
+      returned: success
+      type: int
+      sample: 1
     kept:
-      description: What the runtime had placed from the old version and what was left, because it is not what the plugin had placed any more.
+      description:
+        - What the runtime had placed from the old version and what was left, because it is not what the plugin had placed any more, at most 100 of it.
       returned: success
       type: list
       elements: dict
@@ -510,6 +522,16 @@ recovered_placements:
       type: list
       elements: str
       sample: ["CLAUDE.md: rule guidelines.md"]
+    removed_placements_count:
+      description: As RV(plugins[].removed_placements_count).
+      returned: success
+      type: int
+      sample: 1
+    kept_count:
+      description: As RV(plugins[].kept_count).
+      returned: success
+      type: int
+      sample: 1
     kept:
       description: As RV(plugins[].kept), what a person had changed among it, and was left.
       returned: success

@@ -20,6 +20,8 @@ from .workspace_answer import Application, Inspection, Placements
 
 _DIFF_CHARACTERS = 300_000
 _DIFF_FILES = 200
+# Of each plugin; the counts say how many there are.
+_MAX_PLACEMENTS = 100
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,10 @@ def recovered_results(applications: Sequence[Application]) -> dict[str, Any]:
 
 def _placement_results(placements: Placements) -> dict[str, Any]:
     return {
-        "removed_placements": [printable(placement) for placement in placements.removed],
-        "kept": [{field: printable(text) for field, text in kept.items()} for kept in placements.kept],
+        "removed_placements": [printable(placement) for placement in placements.removed[:_MAX_PLACEMENTS]],
+        "removed_placements_count": len(placements.removed),
+        "kept": [{field: printable(text) for field, text in kept.items()} for kept in placements.kept[:_MAX_PLACEMENTS]],
+        "kept_count": len(placements.kept),
     }
 
 
@@ -178,7 +182,7 @@ class DiffReport:
         if len(self._changes) > _DIFF_FILES:
             diffs.append({"prepared": f"and {len(self._changes) - _DIFF_FILES} more files differ\n"})
         for plan in self._plans:
-            diffs += _structure_diff(plan) + _placement_diff(plan)
+            diffs += _whole_diff(plan) + _structure_diff(plan) + _placement_diff(plan)
         return diffs
 
     def _within_budget(self) -> list[_FileChange]:
@@ -245,6 +249,14 @@ def _in_words(entry: Entry | None) -> str:
     return f"{entry['type']}{' to ' + printable(entry['target']) if entry['target'] else ''}\n"
 
 
+def _whole_diff(plan: PluginPlan) -> list[dict[str, str]]:
+    """Return the removal of a directory whose files the workspace does not list: they are too many, or it is no plugin's."""
+    if plan.digest is not None or not plan.observed.exists or plan.observed.entries is not None:
+        return []
+    header = f"plugins/{printable(plan.name)}"
+    return [{"before_header": header, "after_header": f"{header} (absent)", "before": f"(not shown) {plan.observed.digest}\n", "after": ""}]
+
+
 def _structure_diff(plan: PluginPlan) -> list[dict[str, str]]:
     """Return the differences in modes, owners and directories of a plugin that is there already."""
     before, after = plan.observed.entries, plan.entries
@@ -267,7 +279,7 @@ def _structure_diff(plan: PluginPlan) -> list[dict[str, str]]:
     if lines[0] == lines[1]:
         return []
     header = f"plugins/{plan.name} (modes, owners and directories)"
-    return [{"before_header": header, "after_header": header, "before": "".join(lines[0][:_DIFF_FILES]), "after": "".join(lines[1][:_DIFF_FILES])}]
+    return [{"before_header": header, "after_header": header, "before": _first_lines(lines[0]), "after": _first_lines(lines[1])}]
 
 
 def _placement_diff(plan: PluginPlan) -> list[dict[str, str]]:
@@ -275,10 +287,15 @@ def _placement_diff(plan: PluginPlan) -> list[dict[str, str]]:
     placements = plan.observed.placements
     if not placements.removed and not placements.kept:
         return []
-    lines = [f"placements of plugin {plan.name}\n"]
-    lines += [f"- {printable(placement)}\n" for placement in placements.removed]
+    lines = [f"- {printable(placement)}\n" for placement in placements.removed]
     lines += [f"  kept: {printable(kept['path'])} ({printable(kept['reason'])})\n" for kept in placements.kept]
-    return [{"prepared": "".join(lines[: _DIFF_FILES + 1])}]
+    return [{"prepared": f"placements of plugin {printable(plan.name)}\n{_first_lines(lines)}"}]
+
+
+def _first_lines(lines: list[str]) -> str:
+    """Join as many lines as are shown, and say how many are not."""
+    more = len(lines) - _DIFF_FILES
+    return "".join(lines[:_DIFF_FILES]) + (f"and {more} more\n" if more > 0 else "")
 
 
 def _as_text(content: bytes) -> str | None:

@@ -20,6 +20,7 @@ import yaml
 
 from ..module_utils.errors import InvalidInputError
 from ..module_utils.plugin_tree import DIGEST, Entries
+from ..module_utils.request_fields import MAX_TEXT
 from .git_source import FULL_COMMIT
 
 PLUGIN_YAML = "plugin.yaml"
@@ -58,7 +59,10 @@ def read_manifest(root: Path, shown: str) -> Manifest:
     content_sha256 = data.get("sha256")
     if content_sha256 is not None and not isinstance(content_sha256, str):
         raise InvalidInputError(f"{shown}: 'sha256' in {PLUGIN_YAML} must be a text of 64 hexadecimal digits in quotes")
-    return Manifest(_optional_text(data.get("name")), _optional_text(data.get("version")), tuple(runtimes), content_sha256)
+    version = _optional_text(data.get("version"))
+    if version is not None and len(version) > MAX_TEXT:
+        raise InvalidInputError(f"{shown}: 'version' in {PLUGIN_YAML} has {len(version)} characters: use at most {MAX_TEXT}")
+    return Manifest(_optional_text(data.get("name")), version, tuple(runtimes), content_sha256)
 
 
 def verify_embedded_hashes(root: Path, entries: Entries, manifest: Manifest, shown: str) -> None:

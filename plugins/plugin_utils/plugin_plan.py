@@ -189,7 +189,7 @@ def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | N
         for plan in plans
         if is_plugin_name(plan.name)
     ]
-    strays = [plan.name for plan in plans if not is_plugin_name(plan.name)]
+    strays = [{"name": plan.name, "observed_digest": plan.observed.digest} for plan in plans if not is_plugin_name(plan.name)]
     return {**_request("apply", target), "shipment": shipment, "job": dict(job), "plugins": plugins, "strays": strays}
 
 

@@ -102,6 +102,22 @@ def test_refuses_more_members_than_allowed_and_passes_exactly_as_many(tmp_path):
         unpack(packed, tmp_path / "over", limits=plugin_tree.Limits(max_entries=19))
 
 
+def test_is_as_deep_as_what_is_scanned(tmp_path):
+    """Otherwise check mode would promise what cannot be unpacked."""
+    deepest = "/".join("d" * 64)
+    unpack(pack(members({f"{deepest}/file": b"x"})), tmp_path / "exact")
+    root_fd = os.open(tmp_path / "exact", os.O_RDONLY)
+    try:
+        assert f"{deepest}/file" in plugin_tree.scan(root_fd).entries
+        (tmp_path / "exact" / deepest / "d").mkdir()
+        with pytest.raises(WorkspaceError, match="nested deeper than 64 directories"):
+            plugin_tree.scan(root_fd)
+    finally:
+        os.close(root_fd)
+    with pytest.raises(WorkspaceError, match="nested deeper than 64 directories"):
+        unpack(pack(members({f"{deepest}/d": None})), tmp_path / "over")
+
+
 def test_a_gzip_bomb_behind_the_end_of_the_archive_is_cut_off(tmp_path):
     bomb = gzip.compress(gzip.decompress(pack(members(V1))) + b"\0" * 30_000_000)
     with pytest.raises(WorkspaceError, match="expands to more bytes"):

@@ -14,6 +14,8 @@ BAD_PLUGIN_NAMES = [
 BAD_PATHS = [
     "", "relative", "/", "//x", "/configs/", "/configs/../etc", "/configs/./x", "/etc", "/home", "/tmp", "/a b", "/it's", "/$(id)", "/`id`", "/a;b", "/a&b",
     '/say"hi"', "/back\\slash", "/line\nbreak", "/end\n", "/*", "/~root", "/ü", None, 7,
+    "/usr/bin", "/usr/local/share/x", "/etc/cron.d", "/lib64", "/lib/systemd", "/run/x", "/proc/1/root", "/var", "/var/lib", "/var/spool/cron",
+    "/var/run/docker", "/root", "/root/.ssh", "/home/ubuntu/.ssh", "/srv", "/opt",
 ]
 
 
@@ -29,7 +31,10 @@ def test_bad_plugin_names(name: object) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["/configs", "/home/ubuntu/.hermes", "/opt/configs", "/srv/a.b_c-d@1+2"])
+@pytest.mark.parametrize("path", [
+    "/configs", "/home/ubuntu/.hermes", "/home/ubuntu", "/opt/configs", "/srv/a.b_c-d@1+2", "/root/.hermes", "/tmp/configs", "/library", "/etcetera",
+    "/var/lib/docker/volumes/configs/_data", "/var/lib/molecule", "/var/configs", "/mnt/usr/bin", "/data/etc",
+])
 def test_config_dirs(path: str) -> None:
     assert names.validate_config_dir(path) == path
 

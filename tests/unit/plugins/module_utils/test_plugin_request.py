@@ -13,7 +13,7 @@ import time
 
 import pytest
 from adapter_simulation import Adapter
-from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request, plugin_slot, safe_files
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import directory_files, plugin_request, plugin_slot, safe_files
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import BusyError, ConflictError, InvalidInputError, WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.workspace_directories import open_for_reading
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.workspace_lock import writer_lock
@@ -369,6 +369,21 @@ def test_what_a_person_changed_in_a_placement_stays_though_the_installed_version
     assert [kept["path"] for kept in result["kept"]] == [".claude/settings.json: model", ".claude/commands/go.md"]
 
 
+@pytest.mark.parametrize("last", [CHANGING, V2, None], ids=["stays", "upgrade", "removal"])
+@pytest.mark.parametrize("first", [dict(CHANGING, **{"plugin.yaml": b"name: other\n"}), None], ids=["upgrade", "removal"])
+def test_what_two_plugins_place_is_foretold_as_it_comes(workspace, first, last):
+    """The first leaves to the second what both place; the second, changed after it, leaves nothing to the first."""
+    workspace.apply({"a": CHANGING, "b": CHANGING})
+    Adapter(workspace.config, str(workspace.config / ".claude")).start()
+    wanted = {"a": first, "b": last}
+    predicted = workspace.inspect(wanted)["plugins"]
+    done = workspace.apply(wanted)["plugins"]
+    assert ".claude/hooks/check.sh" in {entry["path"] for entry in done["a"]["kept"]}
+    for name in ("a", "b") if last is not CHANGING else ("a",):
+        assert predicted[name]["placements"] == {"removed": done[name]["removed_placements"], "kept": done[name]["kept"]}
+    assert (workspace.config / ".claude" / "hooks" / "check.sh").exists() is (last is CHANGING)
+
+
 @pytest.mark.parametrize("wanted", [V2, None], ids=["upgrade", "removal"])
 def test_text_that_was_appended_to_a_live_rule_and_placed_goes_with_it(workspace, wanted):
     """Otherwise the text would stay active below no header, reported as removed."""
@@ -432,6 +447,54 @@ def test_exclusive_finds_what_is_left_of_a_plugin_that_somebody_deleted(installe
     done = installed.apply({"old": None})["plugins"]["old"]
     assert done["changed"] is True and "CLAUDE.md: rule two.md" in done["removed_placements"]
     assert list(installed.inspect({"ecc": V1}, exclusive=True)["plugins"]) == ["ecc"]
+
+
+# Sizes ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plugin_that_has_grown_too_large_can_be_removed(installed):
+    grown = {"max_plugin_bytes": 10}
+    (installed.plugins / "ecc" / "skills" / "node_modules").write_bytes(b"x" * 1000)
+    with pytest.raises(WorkspaceError, match="plugins/ecc holds more than 100 bytes"):
+        installed.inspect({"ecc": V1}, **grown)
+    (seen,) = installed.inspect({}, exclusive=True, **grown)["plugins"].values()
+    assert installed.inspect({"ecc": None}, **grown)["plugins"]["ecc"] == seen
+    assert (seen["exists"], seen["entries"]) == (True, None)
+    with pytest.raises(ConflictError):
+        installed.apply_request({"ecc": None}, {"ecc": digest_of(V1)}, **grown)
+    done = installed.apply_request({"ecc": None}, {"ecc": seen["digest"]}, **grown)["plugins"]["ecc"]
+    assert done["changed"] is True and os.listdir(installed.plugins) == []
+    assert (installed.state / "previous" / "ecc" / "skills" / "node_modules").stat().st_size == 1000
+    (seen,) = installed.handle("inspect", plugins=[{"name": "ecc", "state": "rolled_back"}], **grown)["plugins"].values()
+    assert "larger than a plugin may be" in seen["previous"]["problem"]
+
+
+def test_crowded_directories_stop_no_removal(workspace, monkeypatch):
+    workspace.apply({"ecc": COMPLETE})
+    Adapter(workspace.config, str(workspace.config / ".claude")).start()
+    for directory in (workspace.config / "skills" / "helper", workspace.config / ".claude" / "hooks" / "__pycache__"):
+        directory.mkdir(exist_ok=True)
+        for number in range(20):
+            (directory / f"junk{number}").write_bytes(b"x")
+    monkeypatch.setattr(directory_files, "_MAX_NAMES", 15)
+    done = workspace.apply({"ecc": None})["plugins"]["ecc"]
+    assert {"skills/helper/SKILL.md", ".claude/hooks/check.sh", "CLAUDE.md: rule one.md"} <= set(done["removed_placements"])
+    assert [entry["path"] for entry in done["kept"]] == [".claude/hooks/__pycache__", "skills/helper"]
+    assert all("holds more than 15 names" in entry["reason"] for entry in done["kept"])
+
+
+@pytest.mark.parametrize("crowded", ["rules", "skills", "skills/helper", "hooks", "commands", ""])
+def test_a_crowded_plugin_can_be_removed(workspace, monkeypatch, crowded):
+    workspace.apply({"ecc": COMPLETE})
+    Adapter(workspace.config, str(workspace.config / ".claude")).start()
+    for number in range(20):
+        (workspace.plugins / "ecc" / crowded / f"junk{number}").write_bytes(b"x")
+    monkeypatch.setattr(directory_files, "_MAX_NAMES", 15)
+    done = workspace.apply({"ecc": None})["plugins"]["ecc"]
+    assert done["changed"] is True and os.listdir(workspace.plugins) == []
+    assert {"skills/helper/SKILL.md", ".claude/hooks/check.sh", ".claude/commands/go.md", "CLAUDE.md: rule one.md"} <= set(done["removed_placements"])
+    reasons = [entry["reason"] for entry in done["kept"]]
+    assert any("holds more than 15 names" in reason for reason in reasons) if crowded in ("", "rules") else reasons == []
 
 
 # An agent that attacks ------------------------------------------------------------------------------------------------
@@ -528,7 +591,7 @@ def test_what_killed_runs_have_sent_does_not_pile_up(installed):
         os.utime(incoming / name, (then, then))
     installed.inspect({"ecc": V2})
     assert len(os.listdir(incoming)) == 2
-    installed.apply({"ecc": V2}, shipment=send(installed, V2))
+    installed.apply({"ecc": V2})
     assert os.listdir(incoming) == ["2" * 32]
 
 
@@ -578,6 +641,8 @@ def test_a_lost_or_repeated_piece_is_noticed(workspace):
     for offset in (0, 1, 4):
         with pytest.raises(WorkspaceError, match="was lost|File exists|No such file"):
             receive(workspace, offset=offset)
+        assert os.listdir(workspace.state / "incoming") == []
+        receive(workspace)
 
 
 def test_a_failure_in_the_middle_names_what_is_in_place(workspace, monkeypatch):

@@ -47,6 +47,29 @@ def test_a_failure_is_its_sentence():
     assert left(Module({"operation": "apply"}), handle=handle) == {"msg": "the disk is full", "failed": True}
 
 
+@pytest.mark.parametrize(
+    "error, sentence",
+    [
+        (MemoryError(), "inspect failed on the workspace (the memory of the workspace is not sufficient): give it more and run again"),
+        (RuntimeError("no\nidea"), "inspect failed on the workspace (RuntimeError: no\\nidea): this is a defect, please report it"),
+    ],
+)
+def test_what_nobody_expected_is_not_taken_for_a_python_that_is_too_old(error, sentence):
+    def handle(request):
+        raise error
+
+    answered = left(Module({"operation": "inspect"}), handle=handle)
+    assert answered["failed"] is True and answered["msg"].startswith(sentence)
+
+
+def test_a_python_without_its_own_modules_is_none_of_our_defects():
+    def handle(request):
+        raise ImportError("No module named 'tarfile'")
+
+    with pytest.raises(ImportError):
+        request_module.answer(Module({"operation": "inspect"}), lambda request: False, handle)
+
+
 @pytest.mark.parametrize("request_", [None, {}])
 def test_without_a_request_nothing_is_done(request_):
     assert "through its action plugin" in left(Module(request_))["msg"]

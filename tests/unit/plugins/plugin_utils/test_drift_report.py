@@ -128,6 +128,28 @@ def test_placements_that_go_are_a_short_text(tmp_path: Path) -> None:
     assert diffs[-1]["prepared"] == "placements of plugin ecc\n- skills/a/SKILL.md\n  kept: CLAUDE.md (somebody changed it)\n"
 
 
+def test_long_lists_are_cut_and_say_so(tmp_path: Path) -> None:
+    placements = Placements(tuple(f"skills/a/{number}" for number in range(350)), tuple({"path": f"x{number}", "reason": "changed"} for number in range(150)))
+    plan = _plan(tmp_path, OLD, placements)
+    [text] = [diff["prepared"] for diff in DiffReport([plan], 0).render({}) if "prepared" in diff]
+    assert text.startswith("placements of plugin ecc\n- skills/a/0\n") and text.endswith("- skills/a/199\nand 300 more\n")
+    [plugin] = result_of([plan], _inspection([plan]), None, False, 100)["plugins"]
+    assert (len(plugin["removed_placements"]), plugin["removed_placements_count"], len(plugin["kept"]), plugin["kept_count"]) == (100, 350, 100, 150)
+    assert plan.observed.entries is not None
+    modes = {path: dict(item, mode=0o600) for path, item in plan.observed.entries.items()}
+    modes.update({f"d{number:03}": entry("directory", 0o755) for number in range(250)})
+    changed = dataclasses.replace(plan, observed=dataclasses.replace(plan.observed, entries=modes, placements=NO_PLACEMENTS))
+    [structure] = [diff for diff in DiffReport([changed], 0).render({}) if "modes" in diff.get("before_header", "")]
+    assert structure["before"].count("\n") == 201 and structure["before"].endswith(" more\n") and " more" not in structure["after"]
+
+
+def test_the_removal_of_what_is_not_listed_is_shown_as_a_whole() -> None:
+    observed = Observed(True, "sha256:1", (), None, None, None, NO_PLACEMENTS)
+    assert DiffReport([plugin_plan.plan_unmanaged("My Plugin", observed)], 0).render({}) == [
+        {"before_header": "plugins/My Plugin", "after_header": "plugins/My Plugin (absent)", "before": "(not shown) sha256:1\n", "after": ""}
+    ]
+
+
 def _inspection(plans: list[PluginPlan], **changes: object) -> Inspection:
     values: dict[str, object] = {
         "plugins": {plan.name: plan.observed for plan in plans}, "others": {}, "unmanaged": (), "restart_pending": (), "interrupted": ()

@@ -106,6 +106,7 @@ def test_no_runtimes_means_every_runtime(tmp_path: Path, text: str) -> None:
         ("runtimes: claude_code\n", "'runtimes' in plugin.yaml must be a list"),
         ("runtimes: [1]\n", "'runtimes' in plugin.yaml must be a list"),
         ("name: x\x00\n", "is not valid YAML"),
+        (f"version: '{'1' * 4097}'\n", "'version' in plugin.yaml has 4097 characters: use at most 4096"),
     ],
 )
 def test_a_broken_plugin_yaml_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:

@@ -57,6 +57,7 @@ def run(
     templar = mock.MagicMock()
     templar.template = lambda value: value
     plugin = action.ActionModule(task, mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), templar, mock.MagicMock())
+    plugin._load_name = "workspace_restart"  # as the plugin loader of ansible-core does
     plugin._connection._shell.get_option = {"remote_tmp": remote_tmp}.__getitem__
     plugin._execute_module = execution
     return plugin.run(task_vars=task_vars)

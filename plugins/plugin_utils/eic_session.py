@@ -37,6 +37,13 @@ _RESOLVED_WRONGLY = frozenset([
 ])
 """Failures that a remembered address or endpoint may be the cause of."""
 
+_MAYBE_QUOTA = frozenset(["UpgradeReset", "TunnelServiceError", "TunnelRefused"])
+"""Refusals that may be how an endpoint says that it has no tunnel left: AWS documents its quota, not what the 21st tunnel gets."""
+
+_UNEXPLAINED_WAIT = 90.0
+"""Seconds for which such a refusal is taken for the quota while no tunnel of ours shows that the endpoint works: more than the 60 s (``ControlPersist``)
+after which other controllers give idle connections up."""
+
 _LONGEST_PAUSE = 30.0
 """Seconds between two attempts while the endpoint's quota is used up by other controllers."""
 
@@ -211,21 +218,30 @@ def _stop_old(settings: Settings) -> bool:
 
 def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
     """Other controllers have tunnels on the same endpoint, so it may be full in spite of our budget: give up an idle one of ours, and come again later."""
-    end, pause, others = time.monotonic() + settings.tunnel_wait, 1.0, 1
+    start, pause, others = time.monotonic(), 1.0, 1
     while True:
         try:
             return _open_master(settings, command, ticket_path)
         except EicError as error:
             if error.code in _RESOLVED_WRONGLY:
                 forget(settings.target_cache, settings.instance_id)
-            if error.code == "TunnelQuota" and time.monotonic() + pause < end:
-                _stop_idle(settings, eic_budget.holders(_budget_directory(settings, error.context.endpoint)), 1)
+            holders = eic_budget.holders(_budget_directory(settings, error.context.endpoint))
+            if time.monotonic() + pause < start + _patience(settings, error.code, holders):
+                _stop_idle(settings, holders, 1)
             elif error.code in REPEATED_ONCE and others:
                 others -= 1
             else:
                 raise
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _patience(settings: Settings, code: str, holders: t.Iterable[eic_budget.Holder]) -> float:
+    """Seconds for which a failure is taken for the endpoint's quota, which other controllers use up. With a tunnel of ours open on it, an endpoint that
+    refuses another one without a reason is more likely full than broken."""
+    if code == "TunnelQuota" or (code in _MAYBE_QUOTA and any(eic_master.is_alive(holder.get("control_path", "")) for holder in holders)):
+        return settings.tunnel_wait
+    return min(_UNEXPLAINED_WAIT, settings.tunnel_wait) if code in _MAYBE_QUOTA else 0.0
 
 
 def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:

@@ -146,13 +146,26 @@ def test_the_21st_tunnel_is_explained_by_the_quota_however_it_is_refused(control
 
 @pytest.mark.parametrize("refusal", ["http", "close", "reset"])
 def test_a_tunnel_that_becomes_free_is_waited_for(controller: Controller, refusal: str) -> None:
-    controller.variables["ansible_eic_tunnel_wait"] = 15
+    """It becomes free only after a whole attempt to connect, with all of its own repetitions, was refused."""
+    controller.variables.update(ansible_eic_tunnel_wait=60, ansible_eic_tunnel_timeout=15)
     controller.lab.settings(tunnel_quota=0, quota_refusal=refusal)
-    controller.variables["ansible_eic_tunnel_timeout"] = 15
-    timer = threading.Timer(1.0, lambda: controller.lab.settings(tunnel_quota=20))
-    timer.start()
-    assert controller.run("true")[0] == 0
-    timer.join()
+    counter = Counted(controller.lab)
+    # a refusal by a close is one attempt by itself, the others are repeated by the tunnel process
+    enough = 2 if refusal == "close" else 5
+
+    def free() -> None:
+        for _attempt in range(600):
+            if counter["tunnels_refused"] >= enough:
+                break
+            time.sleep(0.1)
+        controller.lab.settings(tunnel_quota=20)
+
+    thread = threading.Thread(target=free)
+    thread.start()
+    marker = Marker(controller)
+    assert controller.run(marker.command)[0] == 0
+    thread.join()
+    assert counter["tunnels_refused"] >= enough and marker.count() == 1
 
 
 def test_the_clock_of_aws_may_be_five_minutes_off(controller: Controller) -> None:

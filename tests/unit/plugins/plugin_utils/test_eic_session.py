@@ -9,11 +9,12 @@ import pathlib
 import socket
 import tempfile
 import time
+import types
 import typing as t
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import aws_session, eic_session, eic_settings, eic_use
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import aws_session, eic_budget, eic_session, eic_settings, eic_use
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target
 
 
@@ -133,3 +134,113 @@ def test_variables_of_the_environment_separate_connections(settings: eic_setting
     before = settings.control_path
     monkeypatch.setenv(name, "other")
     assert settings.control_path != before
+
+
+class Attempts:
+    """Attempts to open a connection that take a second each and fail with ``codes``, the last one again and again; the clock is the test's."""
+
+    def __init__(self, settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, *codes: str | None) -> None:
+        self.settings, self.codes, self.made, self.now = settings, list(codes), 0, 1000.0
+        self.forgotten: list[str] = []
+        monkeypatch.setattr(eic_session, "_open_master", lambda *_arguments: self._attempt())
+        monkeypatch.setattr(eic_session, "forget", lambda path, instance_id: self.forgotten.append(instance_id))
+        monkeypatch.setattr(eic_session, "time", types.SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep))
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _attempt(self) -> None:
+        self.made += 1
+        self.now += 1
+        code = self.codes[min(self.made, len(self.codes)) - 1]
+        if code:
+            raise eic_session.EicError(code, self.settings.context(endpoint="eice-1"))
+
+    def seconds(self) -> float | None:
+        """After which the failure was told; ``None`` when the connection was opened."""
+        start = self.now
+        try:
+            eic_session._open_within_quota(self.settings, [], "ticket")
+        except eic_session.EicError as error:
+            assert error.code == self.codes[-1]
+            return self.now - start
+        return None
+
+
+MAYBE_QUOTA = ["UpgradeReset", "TunnelServiceError", "TunnelRefused"]
+
+
+@pytest.mark.parametrize("code", MAYBE_QUOTA)
+def test_a_refusal_without_a_reason_is_waited_for_longer_than_others_keep_idle_connections(
+    settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    attempts = Attempts(settings, monkeypatch, code)
+    assert 45 < (attempts.seconds() or 0) <= 92, "a broken endpoint is told in bounded time"
+    assert 4 <= attempts.made <= 12
+    assert Attempts(settings, monkeypatch, code, code, code, None).seconds() is None
+    assert (Attempts(dataclasses.replace(settings, tunnel_wait=0), monkeypatch, code).seconds() or 9) <= 1
+
+
+@pytest.mark.parametrize(("code", "longer"), [*((code, True) for code in MAYBE_QUOTA), ("NameResolution", False), ("OpenTunnelDenied", False)])
+def test_it_is_waited_for_as_the_quota_while_a_tunnel_of_ours_shows_that_the_endpoint_works(
+    settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, code: str, longer: bool
+) -> None:
+    other = dataclasses.replace(settings, spare=1)
+    holder = {"control_path": other.control_path, "use_file": other.use_file}
+    with socket.socket(socket.AF_UNIX) as listener, eic_use.using(other.use_file), \
+            eic_budget.claimed(f"{settings.state_directory}/tunnels-eice-1", 18, 1, holder, lambda _holders, _wanted: None):
+        # claimed, but not open yet: it shows nothing
+        assert (Attempts(settings, monkeypatch, code).seconds() or 0) <= 92
+        listener.bind(other.control_path)
+        listener.listen()
+        seconds = Attempts(settings, monkeypatch, code).seconds() or 0
+    assert (3500 < seconds <= 3602) if longer else seconds <= 1
+
+
+@pytest.mark.parametrize("code", sorted(eic_session.REPEATED_ONCE))
+def test_what_may_pass_is_done_once_more_and_no_oftener(settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    attempts = Attempts(settings, monkeypatch, code)
+    assert (attempts.seconds() or 99) < 5
+    assert attempts.made == 2
+    assert Attempts(settings, monkeypatch, code, None).seconds() is None
+
+
+@pytest.mark.parametrize(("code", "times"), [("TargetUnreachable", 2), ("EndpointNotFound", 1), ("HostKeyChanged", 1), ("KeyPushDenied", 0)])
+def test_what_ec2_said_is_forgotten_when_it_may_be_the_reason(
+    settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, code: str, times: int
+) -> None:
+    attempts = Attempts(settings, monkeypatch, code)
+    attempts.seconds()
+    assert attempts.forgotten == [settings.instance_id] * times
+
+
+@pytest.mark.parametrize(("policy", "strict"), [("accept-new", "accept-new"), ("strict", "yes"), ("console", "yes")])
+def test_what_ssh_must_be_told_whatever_the_user_says(settings: eic_settings.Settings, policy: str, strict: str) -> None:
+    made = dataclasses.replace(settings, host_key_policy=policy)
+    arguments = eic_session.ssh_options(made, "/run/ticket")
+    options = dict(argument.split("=", 1) for argument in arguments[1::2])
+    assert set(arguments[::2]) == {"-o"}
+    expected = {
+        "HostKeyAlias": settings.instance_id, "StrictHostKeyChecking": strict, "UpdateHostKeys": "no", "HashKnownHosts": "no", "IdentitiesOnly": "yes",
+        "PreferredAuthentications": "publickey", "PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no",
+        "UserKnownHostsFile": f'"{made.trusted_hosts}"', "ControlPath": f'"{made.control_path}"',
+    }
+    assert {name: options[name] for name in expected} == expected
+    # of the keys on the console nothing else may be trusted
+    trusted_besides = {"GlobalKnownHostsFile": "/dev/null", "VerifyHostKeyDNS": "no"} if policy == "console" else {}
+    assert {name: options[name] for name in ("GlobalKnownHostsFile", "VerifyHostKeyDNS") if name in options} == trusted_besides
+    assert ("ProxyUseFdpass", "yes") in dict(argument.split("=", 1) for argument in eic_session.ssh_options(
+        dataclasses.replace(made, direct=True), "/run/ticket")[1::2]).items()
+
+
+def test_known_hosts_are_made_private_and_kept(settings: eic_settings.Settings) -> None:
+    path = pathlib.Path(settings.known_hosts)
+    eic_session._check_known_hosts(settings)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("i-1 ssh-ed25519 A\n")
+    eic_session._check_known_hosts(settings)
+    assert path.read_text() == "i-1 ssh-ed25519 A\n"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InvalidInputError, match="host keys cannot be remembered there, check ansible_eic_known_hosts_file"):
+        eic_session._check_known_hosts(settings)

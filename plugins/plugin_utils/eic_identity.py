@@ -49,14 +49,11 @@ def ensure_key(directory: str) -> str:
         try:
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", os.path.join(temporary, _KEY_NAME)]
             subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)  # noqa: S603 - a list of arguments, no shell
-            with open(os.path.join(temporary, run_directories.OWNER), "w", encoding="ascii") as file:
-                file.write(run_directories.started_at(run_directories.process_of(directory)))
             os.rename(temporary, os.path.dirname(private))
         except (OSError, subprocess.SubprocessError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if not os.path.exists(private):
                 raise KeygenError from error
-        run_directories.sweep(os.path.dirname(os.path.abspath(directory)))
     with open(f"{private}.pub", encoding="ascii") as file:
         return file.read().strip()
 

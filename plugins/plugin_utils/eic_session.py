@@ -21,7 +21,7 @@ import typing as t
 import urllib.parse
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from . import aws_session, eic_budget, eic_console_keys, eic_errors, eic_identity, eic_master, eic_ticket, eic_tunnel, eic_use
+from . import aws_session, eic_budget, eic_console_keys, eic_errors, eic_identity, eic_master, eic_ticket, eic_tunnel, eic_use, run_directories
 from .eic_settings import Settings
 from .eic_target import Target, resolve
 from .eic_target_cache import CachedLookup, forget
@@ -110,8 +110,9 @@ def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterat
     """Resolve the target, wait for a place in the endpoint's budget (``wait`` seconds, by default ``tunnel_wait``), resolve the credentials, and let a
     ticket lie at ``path`` meanwhile; yields the target.
 
-    Raises :class:`EicError`, :class:`aws_session.AwsError`, :class:`eic_target.TargetError` and :class:`InvalidInputError`.
+    Raises :class:`EicError`, :class:`aws_session.AwsError`, :class:`eic_target.TargetError`, :class:`InvalidInputError` and :class:`OSError`.
     """
+    run_directories.enter(settings.run_directory)
     made = aws_session.session(settings.aws)
     fips = bool(made.get_config_variable("use_fips_endpoint"))
     region = aws_session.region(settings.aws, made)

@@ -49,8 +49,9 @@ class RunCache:
         answer, five workers wait for one time limit and not for five. A caller that comes later tries again.
         """
         if not self._root.is_dir():
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            run_directories.sweep(str(self._root.parent.parent))
+            self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            run_directories.enter(str(self._root.parent))
+            self._root.mkdir(mode=0o700, exist_ok=True)
         final = self._root / key
         if final.is_dir():
             return final

@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
+import secrets
 import shutil
+import time
+from pathlib import Path
 
 CACHE = "molecule_ai_workspace"
 """In the private directory of a run: what its workers share."""
@@ -15,21 +19,41 @@ CACHE = "molecule_ai_workspace"
 KEY = "eic-key"
 """There, too: the run's ephemeral key."""
 
-OWNER = "owner"
-"""Beside the key: when the run's process started."""
+OWNER = "eic-owner"
+"""There, before anything else of ours: where the run's process lives, and when it started."""
+
+FOREIGN_AGE = 7 * 86400.0
+"""Seconds since the last change after which the directory of a run that lives where we cannot look is taken for one that was killed."""
 
 _CONNECTION_PREFIX = "eic-"
 # core names the private directory of a run by the process id and eight random characters
 _RUN_DIRECTORY = re.compile(r"ansible-local-([0-9]+)[a-z0-9_]{8}")
 
 
-def sweep(parent: str) -> None:
-    """Remove keys, tickets and packed plugins that killed runs have left in their private directories below ``parent``; what lives, or isn't ours, is left
-    alone."""
+def enter(directory: str) -> None:
+    """To be called before anything is put into the private ``directory`` of this run. The first time, it says there whose it is, and removes what killed
+    runs have left in theirs. Raises :class:`OSError`."""
+    owner = os.path.join(directory, OWNER)
+    if os.path.exists(owner):
+        return
+    temporary = f"{owner}.{secrets.token_hex(8)}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        json.dump({"place": place(), "started": started_at(process_of(directory))}, file)
+    os.replace(temporary, owner)
+    parent, own = os.path.split(os.path.abspath(directory))
+    sweep(parent, own)
+
+
+def sweep(parent: str, own: str = "") -> None:
+    """Remove keys, tickets and packed plugins that killed runs have left in their private directories below ``parent``; what lives, isn't ours, or is the
+    run's ``own`` is left alone."""
     with contextlib.suppress(OSError):
         for name in os.listdir(parent):
             directory = os.path.join(parent, name)
-            if _RUN_DIRECTORY.fullmatch(name) and not os.path.islink(directory) and os.stat(directory).st_uid == os.geteuid() and _is_over(directory):
+            if name == own or not _RUN_DIRECTORY.fullmatch(name) or os.path.islink(directory):
+                continue
+            if os.stat(directory).st_uid == os.geteuid() and _is_over(directory):
                 _remove_ours(directory)
 
 
@@ -39,14 +63,28 @@ def _remove_ours(directory: str) -> None:
             path = os.path.join(directory, name)
             if name == CACHE or name.startswith(KEY):
                 shutil.rmtree(path, ignore_errors=True)
-            elif name.startswith(_CONNECTION_PREFIX):
+            elif name.startswith(_CONNECTION_PREFIX) and name != OWNER:
                 os.unlink(path)
+        # last: without it nobody could tell that what is left may go
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, OWNER))
         # what else core has left keeps it
         os.rmdir(directory)
 
 
 def _is_over(directory: str) -> bool:
-    """Whether the run of this private directory has ended: its process is gone, or the process id is another one's by now."""
+    """Whether the run of this private directory has ended: its process is gone, or the process id is another one's by now.
+
+    A home directory may be shared with other hosts and containers, whose processes we cannot see: there, only time tells.
+    """
+    try:
+        with open(os.path.join(directory, OWNER), encoding="ascii") as file:
+            recorded = json.load(file)
+        is_here, started = recorded["place"] == place(), recorded["started"]
+    except (OSError, ValueError, KeyError, TypeError):
+        is_here, started = False, None
+    if not is_here:
+        return os.stat(directory).st_mtime < time.time() - FOREIGN_AGE
     process = process_of(directory)
     try:
         os.kill(process, 0)
@@ -54,12 +92,18 @@ def _is_over(directory: str) -> bool:
         return True
     except OSError:
         return False
-    try:
-        with open(os.path.join(directory, KEY, OWNER), encoding="ascii") as file:
-            recorded = file.read()
-    except OSError:
-        return False
-    return recorded != started_at(process)
+    return bool(started != started_at(process))
+
+
+def place() -> list[str]:
+    """Where process ids mean the same as here: the running kernel, and the process id namespace in it. The same everywhere where there is no /proc."""
+    found = []
+    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip(), lambda: os.readlink("/proc/self/ns/pid")):
+        try:
+            found.append(read())
+        except OSError:
+            found.append("")
+    return found
 
 
 def process_of(directory: str) -> int:

@@ -19,6 +19,7 @@ import typing as t
 import pytest
 import trustme
 import yaml
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import run_directories
 from eic_service import ADDRESS, DNS_NAME, ENDPOINT, INSTANCE, USER, EicService
 
 COLLECTIONS = pathlib.Path(__file__).resolve().parents[4] / ".cache" / "collections"
@@ -426,6 +427,18 @@ def test_a_password_and_a_login_shell_that_runs_nothing_do_no_harm(controller: C
     controller.variables.update(ansible_password="canary", ansible_ssh_password_mechanism="sshpass")
     controller.environment["SHELL"] = "/bin/false"
     assert controller.ansible("-m", "ping").status == 0
+
+
+def test_a_run_with_an_own_key_removes_what_a_killed_one_has_left(controller: Controller) -> None:
+    key = controller.directory / "own"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    killed = controller.directory / "tmp" / "ansible-local-999999999abcd1234"
+    killed.mkdir(parents=True)
+    run_directories.enter(str(killed))
+    (killed / "eic-ticket-0").write_text("secret")
+    controller.variables["ansible_ssh_private_key_file"] = str(key)
+    assert controller.ansible("-m", "ping").status == 0
+    assert not killed.exists()
 
 
 def test_two_identities_do_not_share_a_connection(controller: Controller) -> None:

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_identity, run_directories
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_identity
 
 
 def test_workers_that_race_get_one_key(tmp_path: pathlib.Path) -> None:
@@ -63,44 +63,6 @@ def test_paths_are_quoted_for_ssh() -> None:
 def test_paths_that_ssh_cannot_carry_are_refused(path: str) -> None:
     with pytest.raises(InvalidInputError):
         eic_identity.quoted_path(path)
-
-
-def _run_directory(parent: pathlib.Path, process: int, name: str = "abcdefgh") -> pathlib.Path:
-    directory = parent / f"ansible-local-{process}{name}"
-    directory.mkdir()
-    return directory
-
-
-def test_what_killed_runs_left_is_swept_and_what_lives_stays(tmp_path: pathlib.Path) -> None:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        killed, busy = _run_directory(tmp_path, process.pid), _run_directory(tmp_path, process.pid, "12345678")
-        for directory in (killed, busy):
-            eic_identity.ensure_key(str(directory))
-            (directory / "eic-ticket-0123456789abcdef").write_text("secret")
-        (busy / "a file of core").touch()
-        living, unrelated = _run_directory(tmp_path, os.getpid()), tmp_path / "ansible-local-mine"
-        eic_identity.ensure_key(str(living))
-        (unrelated / "eic-key").mkdir(parents=True)
-        reused = _run_directory(tmp_path, os.getpid(), "reused__")
-        eic_identity.ensure_key(str(reused))
-        (reused / "eic-key" / "owner").write_text("1")
-        run_directories.sweep(str(tmp_path))
-        assert killed.exists() and not reused.exists(), "a process id that another process has by now is no life sign"
-        process.kill()
-        process.wait()
-    # the next run's first key sweeps
-    eic_identity.ensure_key(str(_run_directory(tmp_path, os.getpid(), "thenewer")))
-    assert not killed.exists()
-    assert os.listdir(busy) == ["a file of core"]
-    assert (living / "eic-key" / "id_ed25519").exists() and (unrelated / "eic-key").exists()
-
-
-def test_a_link_in_the_place_of_a_private_directory_is_not_followed(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "elsewhere" / "eic-key").mkdir(parents=True)
-    (tmp_path / "tmp").mkdir()
-    (tmp_path / "tmp" / "ansible-local-999999999abcdefgh").symlink_to(tmp_path / "elsewhere")
-    run_directories.sweep(str(tmp_path / "tmp"))
-    assert (tmp_path / "elsewhere" / "eic-key").exists()
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])

@@ -11,7 +11,6 @@ import re
 import secrets
 import shutil
 import time
-from pathlib import Path
 
 CACHE = "molecule_ai_workspace"
 """In the private directory of a run: what its workers share."""
@@ -97,13 +96,12 @@ def _is_over(directory: str) -> bool:
 
 def place() -> list[str]:
     """Where process ids mean the same as here: the running kernel, and the process id namespace in it. The same everywhere where there is no /proc."""
-    found = []
-    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip(), lambda: os.readlink("/proc/self/ns/pid")):
-        try:
-            found.append(read())
-        except OSError:
-            found.append("")
-    return found
+    kernel = namespace = ""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        kernel = file.read().strip()
+    with contextlib.suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")
+    return [kernel, namespace]
 
 
 def process_of(directory: str) -> int:

@@ -47,7 +47,7 @@ options:
       - Name of the AWS profile to use. It may have keys, a role to assume, SSO, a credential process, or a container's or instance's role as source.
       - Without it and without O(access_key), botocore's usual search applies. It takes the environment (E(AWS_PROFILE), E(AWS_ACCESS_KEY_ID),
         E(AWS_SECRET_ACCESS_KEY), E(AWS_SESSION_TOKEN), E(AWS_WEB_IDENTITY_TOKEN_FILE) and so on), the default profile, container and instance roles.
-        E(AWS_ACCESS_KEY) and E(AWS_SECRET_KEY) are taken when none of these variables is set.
+        E(AWS_ACCESS_KEY) and E(AWS_SECRET_KEY) are taken when none of E(AWS_PROFILE), E(AWS_ACCESS_KEY_ID) and E(AWS_WEB_IDENTITY_TOKEN_FILE) is set.
       - A profile that asks for an MFA code cannot be used, because a play cannot give one.
     type: string
     aliases: [aws_profile]

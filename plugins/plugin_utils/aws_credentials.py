@@ -27,10 +27,14 @@ Keys = tuple[str, str, t.Optional[str]]
 """Access key id, secret access key, session token."""
 
 
+_CREDENTIALS_OF_BOTOCORE = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+"""Variables by which the environment says whose credentials botocore is to use."""
+
+
 def environment_keys() -> Keys | None:
     """The keys of the two variables that ``amazon.aws`` reads and botocore does not, unless the environment has something that botocore does."""
     access_key, secret_key = os.environ.get("AWS_ACCESS_KEY"), os.environ.get("AWS_SECRET_KEY")
-    if not access_key or not secret_key or any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE")):
+    if not access_key or not secret_key or any(os.environ.get(name) for name in _CREDENTIALS_OF_BOTOCORE):
         return None
     return access_key, secret_key, os.environ.get("AWS_SESSION_TOKEN")
 

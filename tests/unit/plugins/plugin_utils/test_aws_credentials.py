@@ -164,6 +164,8 @@ def test_web_identity(aws: Aws) -> None:
     token.write_text("web-token")
     environment = {"AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
     assert aws.resolve(**environment) == ["ASIAASSUMEROLEWITHWEBIDENTITY", "role-secret", "role-token"]
+    legacy = {"AWS_ACCESS_KEY": "AKIALEGACY", "AWS_SECRET_KEY": "legacy-secret"}
+    assert aws.resolve(**environment, **legacy) == ["ASIAASSUMEROLEWITHWEBIDENTITY", "role-secret", "role-token"]
     token.unlink()
     missing = aws.resolve(**environment)
     assert missing["is_authentication"] and "cannot get AWS credentials" in missing["error"] and "token" in missing["error"]

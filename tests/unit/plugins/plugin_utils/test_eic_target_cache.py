@@ -138,6 +138,26 @@ def test_a_file_that_others_may_write_is_not_believed(path: str, stub: Stubber, 
     _resolve(path, ec2, 1)
 
 
+def test_a_file_of_another_user_is_not_believed(path: str, stub: Stubber, ec2: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _time in range(2):
+        stub.add_response("describe_instances", _answer(1))
+        stub.add_response("describe_instance_connect_endpoints", _endpoints())
+    _resolve(path, ec2, 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    _resolve(path, ec2, 1)
+
+
+def test_a_named_endpoint_is_forgotten_with_the_instance_behind_it(path: str, stub: Stubber, ec2: t.Any) -> None:
+    known = Target("10.0.0.1", "eice-1", None)
+    for name in ("old", "new"):
+        answer = {"InstanceConnectEndpoints": [{**_endpoints()["InstanceConnectEndpoints"][0], "DnsName": f"{name}.example"}]}
+        stub.add_response("describe_instance_connect_endpoints", answer, {"InstanceConnectEndpointIds": ["eice-1"]})
+        for _time in range(2):
+            found = resolve(known, "i-00000001", eic_target_cache.CachedLookup(lambda: ec2, path, 300))
+            assert found.dns_name == f"{name}.example"
+        eic_target_cache.forget(path, "i-00000001")
+
+
 class _SlowClient:
     """Counts its queries in a file."""
 

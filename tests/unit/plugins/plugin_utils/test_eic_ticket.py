@@ -53,6 +53,14 @@ def test_a_ticket_that_others_could_read_is_refused(tmp_path: pathlib.Path) -> N
         eic_ticket.take(path)
 
 
+def test_a_ticket_of_another_user_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "ticket")
+    eic_ticket.write(path, TICKET)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(eic_ticket.TicketError, match="TicketInvalid"):
+        eic_ticket.take(path)
+
+
 def test_a_link_is_not_followed(tmp_path: pathlib.Path) -> None:
     eic_ticket.write(str(tmp_path / "real"), TICKET)
     (tmp_path / "ticket").symlink_to(tmp_path / "real")

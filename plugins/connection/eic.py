@@ -145,7 +145,8 @@ options:
       - AWS allows 20 for all controllers together, and does not raise that. The default leaves two to others.
       - When all are in use, the connection that has been idle for the longest time is given up (see C(ControlPersist)).
         When none is idle, hosts wait for their turn, whatever C(forks) is.
-      - If several controllers share an endpoint, divide the 20 between them.
+      - If several controllers share an endpoint, divide the 20 between them. Each O(state_directory) counts as one, and so does each container with an
+        E(ANSIBLE_HOME) of its own, such as a job of AWX or a slice of one.
     type: integer
     default: 18
     vars:
@@ -153,6 +154,7 @@ options:
   tunnel_wait:
     description:
       - Seconds to wait at most for one of the O(tunnel_budget) tunnels, or for the endpoint's quota if other controllers use it up.
+      - A refusal without a reason may be the quota as well. While no tunnel of this controller is open on the endpoint it is waited for 90 seconds at most.
       - The default is the longest time that a tunnel can live.
     type: integer
     default: 3600
@@ -221,7 +223,7 @@ options:
   host_key_policy:
     description:
       - What to do with the host key of an instance that is not in O(known_hosts_file).
-      - A key that has changed is refused in any case. O(host_key_checking) has no effect, because switching it off would accept changed keys.
+      - A key that has changed is refused in any case, and so is any connection while O(known_hosts_file) cannot be written. O(host_key_checking) has no effect, because switching it off would accept changed keys.
     type: string
     default: accept-new
     choices:

@@ -51,7 +51,11 @@ class Tunnel:
         eic_ticket.write(self.path, ticket)
         clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         command = [sys.executable, "-I", "-S", eic_tunnel.__file__, self.path]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**clean, **environment})
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**clean, **environment},
+            # a test that runs in the background of a shell would hand down that it is ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     def report(self) -> dict[str, t.Any]:
         """Wait for its end, and return the one line on stderr."""

@@ -74,12 +74,15 @@ def _remove_ours(directory: str) -> None:
 def _is_over(directory: str) -> bool:
     """Whether the run of this private directory has ended: its process is gone, or the process id is another one's by now.
 
-    A home directory may be shared with other hosts and containers, whose processes we cannot see: there, only time tells.
+    A home directory may be shared with other hosts and containers, whose processes we cannot see: there, only time tells. A run that has not said whose
+    its directory is has put nothing of ours there.
     """
     try:
         with open(os.path.join(directory, OWNER), encoding="ascii") as file:
             recorded = json.load(file)
         is_here, started = recorded["place"] == place(), recorded["started"]
+    except FileNotFoundError:
+        return False
     except (OSError, ValueError, KeyError, TypeError):
         is_here, started = False, None
     if not is_here:

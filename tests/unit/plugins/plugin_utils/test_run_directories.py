@@ -61,17 +61,26 @@ def test_a_run_says_once_whose_its_directory_is(tmp_path: pathlib.Path) -> None:
     assert dead.exists(), "it sweeps once, not for every connection"
 
 
-@pytest.mark.parametrize("changes", [{"place": ["another kernel", "pid:[1]"]}, {"place": None}, {}])
-def test_a_run_elsewhere_is_left_alone_for_a_week(tmp_path: pathlib.Path, changes: dict[str, object]) -> None:
+@pytest.mark.parametrize("owner", ['{"place": ["another kernel", "pid:[1]"], "started": "1"}', '{"place": null}', "[]", ""])
+def test_a_run_elsewhere_is_left_alone_for_a_week(tmp_path: pathlib.Path, owner: str) -> None:
     """Another host with the same home directory, another container, a directory that says nothing: their processes cannot be seen from here."""
     directory = _made(tmp_path, 999_999_999)
-    _owner(directory, **changes) if changes else (directory / "eic-owner").unlink()
+    (directory / "eic-owner").write_text(owner)
     run_directories.sweep(str(tmp_path))
     assert (directory / "eic-ticket-0123456789abcdef").exists()
     for days, there in ((6, True), (8, False)):
         os.utime(directory, (time.time() - days * 86400,) * 2)
         run_directories.sweep(str(tmp_path))
         assert directory.exists() == there
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path: pathlib.Path) -> None:
+    """A run that uses nothing of this collection may wait for a week, with an empty directory."""
+    directory = tmp_path / "ansible-local-999999999abcdefgh"
+    directory.mkdir()
+    os.utime(directory, (0, 0))
+    run_directories.sweep(str(tmp_path))
+    assert directory.exists()
 
 
 def test_a_process_in_another_namespace_is_elsewhere(tmp_path: pathlib.Path) -> None:

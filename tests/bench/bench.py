@@ -16,7 +16,7 @@ import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ansible.release
@@ -36,37 +36,37 @@ class Size:
     label: str
 
 
-def _no_op(size: Size) -> list[dict[str, Any]]:
+def _no_op(size: Size) -> Iterable[dict[str, Any]]:
     import noop
 
     return noop.measured(size.hosts, size.rounds, min(20, *size.hosts))
 
 
-def _install(size: Size) -> list[dict[str, Any]]:
+def _install(size: Size) -> Iterable[dict[str, Any]]:
     import change
 
     return change.measured(min(size.hosts), [0, 150] if size.quick else [0, 40, 150], size.rounds)
 
 
-def _eic(size: Size) -> list[dict[str, Any]]:
+def _eic(size: Size) -> Iterable[dict[str, Any]]:
     import eic
 
     return eic.measured(size.rounds, 20 if size.quick else 100)
 
 
-def _scale(size: Size) -> list[dict[str, Any]]:
+def _scale(size: Size) -> Iterable[dict[str, Any]]:
     import scale
 
     return scale.measured(*((5, 20) if size.quick else (100, 1000)), size.rounds)
 
 
-def _profile(size: Size) -> list[dict[str, Any]]:
+def _profile(size: Size) -> Iterable[dict[str, Any]]:
     import profile_host
 
     return profile_host.measured(size.rounds, size.label)
 
 
-SCENARIOS: dict[str, Callable[[Size], list[dict[str, Any]]]] = {"no-op": _no_op, "install": _install, "eic": _eic, "scale": _scale, "profile": _profile}
+SCENARIOS: dict[str, Callable[[Size], Iterable[dict[str, Any]]]] = {"no-op": _no_op, "install": _install, "eic": _eic, "scale": _scale, "profile": _profile}
 # The keys that tell the tables of one scenario apart.
 _KEYS = ("scenario", "hosts", "latency", "label")
 
@@ -92,7 +92,8 @@ def main() -> int:
     peers.CACHE.mkdir(parents=True, exist_ok=True)
     for name in options.only or SCENARIOS:
         print(f"== {name}", file=sys.stderr, flush=True)
-        save(options.output, SCENARIOS[name](chosen))
+        for table in SCENARIOS[name](chosen):
+            save(options.output, [table])
     print(options.output)
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import content
@@ -22,9 +23,8 @@ from measure import Contestant
 _RELAY = "127.78."
 
 
-def measured(size: int, milliseconds: list[int], rounds: int) -> list[dict[str, Any]]:
+def measured(size: int, milliseconds: list[int], rounds: int) -> Iterator[dict[str, Any]]:
     """One table per latency for ``size`` hosts, and one for a single host, from which round trips can be told."""
-    tables = []
     with fleets.fleet(size) as fleet:
         seeds = itertools.count(2)
         for delay in milliseconds:
@@ -32,11 +32,10 @@ def measured(size: int, milliseconds: list[int], rounds: int) -> list[dict[str, 
                 with _network(fleet, delay) as inventory:
                     limit = ["--limit", ",".join(fleet.hosts.names[:hosts])]
                     results = measure.compare(_contestants(fleet, seeds, inventory, limit, hosts), rounds)
-                tables.append({"scenario": "install", "hosts": hosts, "latency": delay, "results": {name: each.data() for name, each in results.items()}})
+                yield {"scenario": "install", "hosts": hosts, "latency": delay, "results": {name: each.data() for name, each in results.items()}}
         if size != 1:
             results = measure.compare(_contestants(fleet, seeds, fleet.hosts.inventory, ["--limit", fleet.hosts.names[0]], 1), rounds)
-            tables.append({"scenario": "install", "hosts": 1, "latency": 0, "results": {name: each.data() for name, each in results.items()}})
-    return tables
+            yield {"scenario": "install", "hosts": 1, "latency": 0, "results": {name: each.data() for name, each in results.items()}}
 
 
 @contextlib.contextmanager

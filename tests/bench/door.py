@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 
-SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", "/srv/bench/sshd_config"]
+SSHD = ["/usr/sbin/sshd", "-i", "-e", "-f", "/srv/hosts/.sshd/sshd_config"]
 _NEW_MOUNTS, _BIND = 0x00020000, 4096
 
 

@@ -95,11 +95,10 @@ def _our_tunnel(controller: Any) -> Iterator[list[str]]:
         yield proxy.split(" ")
 
 
-def measured(rounds: int, mebibytes: int) -> list[dict[str, Any]]:
+def measured(rounds: int, mebibytes: int) -> Iterator[dict[str, Any]]:
     """All tables of this file."""
     from eic_connections import fresh_controller
 
-    tables: list[dict[str, Any]] = []
     with Lab() as lab, fresh_controller(lab) as controller:
         aws = Aws(lab, controller.directory)
         controller.give_target()
@@ -114,11 +113,10 @@ def measured(rounds: int, mebibytes: int) -> list[dict[str, Any]]:
                        lambda: _first_byte(aws.tunnel(controller.instance, look_up=False), aws.environment)),
         ]
         results = measure.compare(starts, rounds)
-        tables.append({"scenario": "tunnel start", "results": {name: each.data() for name, each in results.items()}})
-        tables.append(_cold(lab, rounds))
-        tables.append(_throughput(lab, controller, aws, min(rounds, 5), mebibytes))
-        tables.append(_platform(lab, controller.directory, aws, min(rounds, 5)))
-    return tables
+        yield {"scenario": "tunnel start", "results": {name: each.data() for name, each in results.items()}}
+        yield _cold(lab, rounds)
+        yield _throughput(lab, controller, aws, rounds, mebibytes)
+        yield _platform(lab, controller.directory, aws, rounds)
 
 
 def _cold(lab: Lab, rounds: int) -> dict[str, Any]:

@@ -22,9 +22,9 @@ import yaml
 from measure import NotDone
 
 _SSHD_CONFIG = """\
-HostKey /srv/bench/host_key
+HostKey /srv/hosts/.sshd/host_key
 AuthenticationMethods publickey
-AuthorizedKeysFile /srv/bench/authorized_keys
+AuthorizedKeysFile /srv/hosts/.sshd/authorized_keys
 PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
@@ -162,11 +162,12 @@ def hosts(size: int) -> Iterator[Hosts]:
     for file in (directory / "key", directory / "host_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", str(file)], check=True)
     (directory / "known_hosts").write_text(f"bench {(directory / 'host_key.pub').read_text()}")
+    settings = directory / "hosts" / ".sshd"
+    settings.mkdir()
     for name, source in (("host_key", "host_key"), ("authorized_keys", "key.pub")):
-        target = root / "srv" / "bench" / name
-        shutil.copyfile(directory / source, target)
-        target.chmod(0o600 if name == "host_key" else 0o644)
-    (root / "srv" / "bench" / "sshd_config").write_text(_SSHD_CONFIG)
+        shutil.copyfile(directory / source, settings / name)
+        (settings / name).chmod(0o600 if name == "host_key" else 0o644)
+    (settings / "sshd_config").write_text(_SSHD_CONFIG)
     made = Hosts(directory, size, port)
     (directory / "ansible.cfg").write_text("[defaults]\n")
     made.empty()

@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import ansible.release
 import fleets
 import measure
 import peers
@@ -19,13 +20,12 @@ from hosts import FORKS
 from measure import Contestant, NotDone, Reading
 
 _DRIFTED = "plugin-3/skills/work/page-4.md"
-# Mitogen says itself which ansible-core it knows; this is the newest of its own list that runs with this Python.
-_MITOGEN = ("mitogen", "ansible-core>=2.17,<2.18")
+# In an environment of its own, with the ansible-core that all others use.
+_MITOGEN = ("mitogen", f"ansible-core=={ansible.release.__version__}")
 
 
-def measured(sizes: list[int], rounds: int, peer_size: int) -> list[dict[str, Any]]:
+def measured(sizes: list[int], rounds: int, peer_size: int) -> Iterator[dict[str, Any]]:
     """Tables of the bars for no-op converge and audit, and of the peers at ``peer_size`` hosts."""
-    tables = []
     for size in sorted({*sizes, peer_size}):
         with fleets.fleet(size) as fleet:
             contestants = _ours(fleet) if size in sizes else _ours(fleet)[:2]
@@ -34,8 +34,7 @@ def measured(sizes: list[int], rounds: int, peer_size: int) -> list[dict[str, An
             fleet.ping()
             fleet.hosts.warm()
             results = measure.compare(contestants, rounds)
-            tables.append({"scenario": "no-op", "hosts": size, "results": {name: result.data() for name, result in results.items()}})
-    return tables
+            yield {"scenario": "no-op", "hosts": size, "results": {name: result.data() for name, result in results.items()}}
 
 
 def _ours(fleet: Fleet) -> list[Contestant]:
@@ -69,7 +68,7 @@ def _peers(fleet: Fleet) -> list[Contestant]:
     deploy = fleet.directory / "deploy.py"
     deploy.write_text(
         "from pyinfra.operations import files\n"
-        f"files.sync(src={str(fleet.wanted)!r}, dest='/configs/plugins', user='1000', group='1000', delete=True)\n"
+        f"files.sync(src={str(fleet.wanted)!r}, dest='/configs/plugins', user='ubuntu', group='ubuntu', delete=True)\n"
     )
     (fleet.directory / "fleet.py").write_text(f"hosts = {[(name, _pyinfra_host(fleet, number)) for number, name in enumerate(fleet.hosts.names)]!r}\n")
     ways: list[tuple[str, str, Callable[[], Reading], Callable[[Reading], bool]]] = [

@@ -44,7 +44,7 @@ def debian() -> pathlib.Path:
             accounts.write("ubuntu:x:1000:1000::/home/ubuntu:/bin/bash\n")
         with open(making / "etc/group", "a", encoding="utf-8") as groups:
             groups.write("ubuntu:x:1000:\n")
-        for directory in ("configs", "run/sshd", "srv/bench", "srv/hosts"):
+        for directory in ("configs", "run/sshd", "srv/hosts"):
             (making / directory).mkdir(parents=True, exist_ok=True)
         making.rename(ROOT)
     return ROOT

@@ -165,6 +165,9 @@ REASONS: dict[str, str] = {
         "the only task, which is what the rows *the task* show.",
     "the task,":
         "The task: of what it takes more than `ping`, most is spent once per run, on packing ten plugins and looking through them for secrets.",
+    "round trips more":
+        "Round trips: an install is one execution more than `ping`, each of which opens a session, starts a command and waits for its end. The figure is a "
+        "difference of four medians, so it also has the noise of a busy machine, in which 0.15 s is little.",
     "CPU of a fresh connection":
         "A fresh connection: the worker imports botocore to resolve credentials and asks EC2 for address and endpoint, and the tunnel is a Python process; "
         "plain ssh with a trivial ProxyCommand does nothing of all that.",

@@ -25,6 +25,9 @@ _TITLES = {
     "scale": "From few workspaces to many (a no-op task)",
     "profile": "Where the time of one no-op host goes",
 }
+# What the ratios of a scenario's tables are of.
+_FLOORS = {"no-op": "ping", "install": "ping", "tunnel start": "aws", "cold": "plain cold", "throughput": "direct", "platform": "platform", "scale": "1",
+           "profile": "ping"}
 _INTRODUCTION = """\
 # Performance
 
@@ -38,6 +41,11 @@ How to read it:
   The hosts run on the same machine, so the CPU time of their side is in *wall*, and the more cores are missing, the more it weighs.
 * Every contestant's end state is checked after each round. Those that only look have to find one changed file on one host first. One that did not do its
   job has no time, but its error.
+* Each table says how many hosts and rounds it has and how busy the machine was (*load*): few rounds on a busy machine are a first look, not the last word.
+  What is *not measured yet* has never been measured; `tests/bench/run --full` measures all of it.
+* Nothing to change is measured twice: *the task* is one `molecule_plugin` in a play of its own, *the playbook* is `molecule_ai.workspace.install` or
+  `audit` with its roles, which is what people run.
+* The inventory of 5,000 workspaces has a measurement of its own, `tests/bench/inventory_parse.py`.
 * Hosts are sshd processes on loopback addresses with a `/configs` of their own each; 10 forks, pipelining and warm masters for everybody who can use them.
 """
 
@@ -84,8 +92,8 @@ def _table(table: Any) -> str:
     words = [f"{table[key]} {word}" for key, word in known.items() if key in table] + ([table["label"]] if "label" in table else [])
     measured = table["measured"]
     words.append(f"ansible-core {measured['ansible_core']}, {measured['cores']} cores, load {measured['load']}, {measured['date']}")
-    results = table["results"]
-    floor = next(iter(results.values()))
+    floor = table["results"][_FLOORS[table["scenario"]]]
+    results = dict(sorted(table["results"].items(), key=lambda item: (item[1] is not floor, _median(item[1], "wall") or float("inf"))))
     lines = [f"{', '.join(words)}:\n", _row(["contestant", "wall", "CPU", "MiB", "wall ratio", "CPU ratio", "rounds"]), _row(["---"] + ["---:"] * 6)]
     errors = []
     for each in results.values():

@@ -311,4 +311,3 @@ def _platform(lab: Lab, directory: pathlib.Path, aws: Aws, rounds: int) -> dict[
     results: dict[str, Result] = measure.compare(contestants, rounds)
     reset()
     return {"scenario": "platform", "hosts": len(names), "plugins": 4, "results": {name: each.data() for name, each in results.items()}}
-

@@ -193,4 +193,3 @@ def _mitogen(fleet: Fleet) -> Callable[[str], Reading]:
         return reading
 
     return run
-

@@ -79,4 +79,3 @@ def _answered(reading: measure.Reading) -> None:
     """It is an inspection without a failure."""
     if "molecule_ai.workspace answers: " not in reading.output or '"failed"' in reading.output:
         raise measure.NotDone(f"the workspace half did not answer:\n{reading.output[-1000:]}")
-

@@ -90,7 +90,7 @@ def _our_tunnel(controller: Any) -> Iterator[list[str]]:
 
     connection = controller.connection()
     command = connection._build_command("ssh", "ssh", "x")
-    proxy = next(argument for argument in command if argument.startswith(b"ProxyCommand=")).decode().removeprefix("ProxyCommand=")
+    (proxy,) = [argument.decode().removeprefix("ProxyCommand=") for argument in command if argument.startswith(b"ProxyCommand=")]
     with eic_session.ticket(connection._settings(), connection._ticket_path):
         yield proxy.split(" ")
 

@@ -70,20 +70,21 @@ def page(data: Data) -> str:
 def _bars(data: Data) -> str:
     lines = [_row(["", "what", "measured", "bar", ""]), _row(["---"] * 5)]
     missed: list[str] = []
-    for bar in BARS:
-        value = bar.figure(data)
-        sign = "≤" if bar.at_most else "≥"
-        verdict = "not measured yet" if value is None else "met" if bar.met(value) else "**missed**"
-        shown = "–" if value is None else f"{value:.2f}{bar.unit}"
-        lines.append(_row([str(bar.number), bar.name, shown, f"{sign} {bar.limit:g}{bar.unit}", verdict]))
-        reason = _reason(bar)
-        if value is not None and not bar.met(value) and reason not in missed:
+    for threshold in BARS:
+        value = threshold.figure(data)
+        sign = "≤" if threshold.at_most else "≥"
+        verdict = "not measured yet" if value is None else "met" if threshold.met(value) else "**missed**"
+        shown = "–" if value is None else f"{value:.2f}{threshold.unit}"
+        lines.append(_row([str(threshold.number), threshold.name, shown, f"{sign} {threshold.limit:g}{threshold.unit}", verdict]))
+        reason = _reason(threshold)
+        if value is not None and not threshold.met(value) and reason not in missed:
             missed.append(reason)
     return "\n".join([*lines, "", *(["Why bars are missed:", "", *(f"* {reason}" for reason in missed), ""] if missed else [])])
 
 
-def _reason(bar: Bar) -> str:
-    return next((reason for name, reason in REASONS.items() if bar.name.startswith(name) or name in bar.name), f"{bar.name}: not explained yet")
+def _reason(threshold: Bar) -> str:
+    reasons = (reason for name, reason in REASONS.items() if name in threshold.name)
+    return next(reasons, f"{threshold.name}: not explained yet")
 
 
 def _table(table: Any) -> str:

@@ -28,7 +28,7 @@ def _table(scenario: str, results: dict[str, Any], **keys: Any) -> dict[str, Any
 
 
 def _bar(name: str) -> bars.Bar:
-    (found,) = [bar for bar in bars.BARS if bar.name == name]
+    (found,) = [threshold for threshold in bars.BARS if threshold.name == name]
     return found
 
 
@@ -42,9 +42,9 @@ def test_a_ratio_is_of_medians_of_one_table() -> None:
 
 def test_what_was_not_measured_or_not_done_has_no_figure() -> None:
     failed = {**_figures(ping=10.0), "task": {"shown": "task", "error": "nothing was installed"}}
-    bar = _bar("no-op converge, the task, 20 workspaces: wall against ping's")
-    assert bar.figure([]) is None
-    assert bar.figure([_table("no-op", failed, hosts=20)]) is None
+    threshold = _bar("no-op converge, the task, 20 workspaces: wall against ping's")
+    assert threshold.figure([]) is None
+    assert threshold.figure([_table("no-op", failed, hosts=20)]) is None
 
 
 def test_round_trips_are_what_latency_adds_beyond_ping() -> None:
@@ -61,10 +61,10 @@ def test_cost_of_a_workspace_leaves_the_start_out() -> None:
 
 
 def test_more_is_better_where_a_peer_is_to_be_slower() -> None:
-    bar = _bar("platform's install of 4 plugins against ours")
-    assert bar.figure([_table("platform", _figures(ours=2.0, platform=8.0))]) == 4.0
-    assert bar.met(4.0)
-    assert not bar.met(2.0)
+    threshold = _bar("platform's install of 4 plugins against ours")
+    assert threshold.figure([_table("platform", _figures(ours=2.0, platform=8.0))]) == 4.0
+    assert threshold.met(4.0)
+    assert not threshold.met(2.0)
 
 
 def test_the_page_says_what_is_missed_what_failed_and_what_was_not_measured() -> None:
@@ -78,7 +78,7 @@ def test_the_page_says_what_is_missed_what_failed_and_what_was_not_measured() ->
 
 
 def test_every_reason_belongs_to_a_bar() -> None:
-    assert all(any(name in bar.name for bar in bars.BARS) for name in bars.REASONS)
+    assert all(any(name in threshold.name for threshold in bars.BARS) for name in bars.REASONS)
 
 
 def test_a_contestant_that_fails_once_has_no_time_at_all() -> None:

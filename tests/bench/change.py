@@ -41,24 +41,29 @@ def measured(size: int, milliseconds: list[int], rounds: int) -> Iterator[dict[s
 @contextlib.contextmanager
 def _network(fleet: Fleet, milliseconds: int) -> Any:
     """The inventory whose hosts are that far away; masters are made before anything is measured."""
-    if not milliseconds:
-        fleet.ping()
-        yield fleet.hosts.inventory
-        return
-    port = fleet.hosts.port
     addresses = [door.address(number) for number in range(fleet.hosts.size)]
     far = [_RELAY + address.split(".", 2)[2] for address in addresses]
-    inventory = fleet.directory / f"inventory-{milliseconds}.yml"
-    text = fleet.hosts.inventory.read_text()
-    found = yaml.safe_load(text)
+    port = fleet.hosts.port
+    relay = latency(milliseconds, [(f"{there}:{port}", f"{here}:{port}") for there, here in zip(far, addresses)])
+    with relay if milliseconds else contextlib.nullcontext():
+        if not milliseconds:
+            fleet.ping()
+            inventory = fleet.hosts.inventory
+        else:
+            inventory = _write_inventory(fleet, milliseconds, far)
+            measure.run(["ansible", "workspaces", "-i", str(inventory), "-m", "ansible.builtin.ping"], fleet.hosts.environment(), fleet.directory)
+        yield inventory
+
+
+def _write_inventory(fleet: Fleet, milliseconds: int, addresses: list[str]) -> pathlib.Path:
+    """An inventory of the same hosts at other addresses, with connections of its own."""
+    inventory: pathlib.Path = fleet.directory / f"inventory-{milliseconds}.yml"
+    found = yaml.safe_load(fleet.hosts.inventory.read_text())
     for number, name in enumerate(fleet.hosts.names):
-        found["workspaces"]["hosts"][name]["ansible_host"] = far[number]
+        found["workspaces"]["hosts"][name]["ansible_host"] = addresses[number]
     found["workspaces"]["vars"]["ansible_control_path_dir"] = str(fleet.directory / "cp" / str(milliseconds))
     inventory.write_text(yaml.safe_dump(found))
-    with latency(milliseconds, [(f"{there}:{port}", f"{here}:{port}") for there, here in zip(far, addresses)]):
-        command = ["ansible", "workspaces", "-i", str(inventory), "-m", "ansible.builtin.ping"]
-        measure.run(command, fleet.hosts.environment(), fleet.directory)
-        yield inventory
+    return inventory
 
 
 def _contestants(fleet: Fleet, seeds: Any, inventory: pathlib.Path, limit: list[str], hosts: int) -> list[Contestant]:

@@ -48,4 +48,5 @@ def test_a_diagram_is_current(source: pathlib.Path) -> None:
 
 
 def test_every_drawing_has_its_text() -> None:
-    assert {path.stem for path in diagrams.IMAGES.glob("*.svg")} == {source.stem for source in diagrams.sources()}
+    plots = set(diagrams.IMAGES.glob("performance-*.svg"))  # tests/bench/report makes them, out of measurements
+    assert {path.stem for path in set(diagrams.IMAGES.glob("*.svg")) - plots} == {source.stem for source in diagrams.sources()}

@@ -219,8 +219,9 @@ def _stop_old(settings: Settings) -> bool:
 
 def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:
     """Other controllers have tunnels on the same endpoint, so it may be full in spite of our budget: give up an idle one of ours, and come again later."""
-    start, pause, others = time.monotonic(), 1.0, 1
+    start, longest, others = time.monotonic(), 1.0, 1
     while True:
+        pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         try:
             return _open_master(settings, command, ticket_path)
         except EicError as error:
@@ -233,8 +234,8 @@ def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_pa
                 others -= 1
             else:
                 raise
-        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        time.sleep(pause)
+        longest = min(2 * longest, _LONGEST_PAUSE)
 
 
 def _patience(settings: Settings, code: str, holders: t.Iterable[eic_budget.Holder]) -> float:

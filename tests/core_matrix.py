@@ -64,7 +64,8 @@ GROUPS: dict[str, Group] = {
     ),
     "unit": Group("all unit tests", ("tests/unit", "--numprocesses", "2"), by_default=False),
     "smoke": Group(
-        "install, upgrade and remove plugins on both tiers", ("tests/system/test_install_and_remove.py", "tests/system/test_local_connection.py"),
+        "install, upgrade and remove plugins on both tiers",
+        ("tests/system/test_install_and_remove.py", "-k", "upgrade or nothing_but_what_people_wrote or all_tiers"),
         needs_lab=True, by_default=False,
     ),
 }

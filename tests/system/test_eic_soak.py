@@ -9,8 +9,9 @@ from lab.api import Lab
 
 
 def test_faults_that_pass_lose_nothing_repeat_nothing_and_leave_nothing(lab: Lab) -> None:
+    others = lab.counters()["tunnels_open"]
     result = soak(lab, size=4, tasks_per_host=6, percent=8, forks=4, quota=3, budget=2, persist=3)
     print(result.table())
     assert result.retries > 0
     assert holds(result), result.table()
-    assert result.peak <= 3
+    assert result.peak <= 3 + others

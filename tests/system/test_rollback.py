@@ -17,6 +17,7 @@ from workspaces import EIC_WORKSPACE, at_work, both_tiers, platform_variables
 pytestmark = pytest.mark.usefixtures("no_faults")
 
 INSTALL = "molecule_ai.workspace.install"
+SYNC = "molecule_ai.workspace.sync"
 ROLLBACK = "molecule_ai.workspace.rollback"
 NAMES = {"workspace_plugin_names": "probe"}
 
@@ -108,7 +109,7 @@ def test_what_cannot_be_rolled_back_does_not_keep_the_rest_from_it(
     for name in ("other", "unasked"):
         assert lab.exec(workspace, "ln", "-s", "plugin.yaml", f"{lab.config_dir(workspace)}/plugins/{name}/link").status == 0
     more = {"plugins_exclusive": True, "plugins_rollback_on_failed_restart": True, "restart_wait_timeout": 20}
-    message = failure(ansible(INSTALL, limit=workspace, variables={**wanted("3", "2"), **more}))
+    message = failure(ansible(SYNC, limit=workspace, variables={**wanted("3", "2"), **more}))
     assert "did not come back with probe upgraded, other upgraded" in message and "; it runs again since probe went back: correct the list" in message, message
     assert "; not rolled back: other: the previous version of plugin other holds 'link'" in message, message
     assert "; left as they are now: mended repaired, .cache removed, unasked removed" in message, message

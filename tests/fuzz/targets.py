@@ -199,7 +199,9 @@ def _answers() -> list[bytes]:
         "placements": placements, "has_remains": False,
         "previous": {"digest": "sha256:1", "entries": entries, "source": None, "plugin_version": None, "rolled_back": False, "problem": None},
     }
-    inspection = {"plugins": {"ecc": plugin, "other": plugin}, "unmanaged": ["other", "../x"], "restart_pending": ["ecc"], "interrupted": []}
+    inspection = {
+        "plugins": {"ecc": plugin, "other": plugin}, "unmanaged": ["other", "../x", "f"], "other_files": ["f"], "restart_pending": ["ecc"], "interrupted": [],
+    }
     applied = {"changed": True, "previous_digest": None, "digest": None, "removed_placements": ["a"], "kept": []}
     application = {"plugins": {"ecc": applied}, "restart_pending": [], "recovered": ["x"], "recovered_placements": {"ecc": placements}}
     # What is not understood as it is would only show how the first check refuses it.

@@ -15,7 +15,6 @@ from typing import Collection
 
 from ansible import constants as C
 from ansible import context
-from ansible.errors import AnsibleError
 from ansible.plugins.loader import connection_loader
 
 # Those of the tiers: which of them a play needs is known only when its workers run, unless the inventory has said it.
@@ -32,7 +31,8 @@ def connections(names: Collection[str]) -> None:
         return
     for name in sorted(set(names) - _known):
         _known.add(name)
-        with contextlib.suppress(AnsibleError, ImportError):
+        # the import runs whatever the plugin and its libraries do, so it ends in any exception; here it would end the inventory or the run
+        with contextlib.suppress(Exception):
             connection_loader.get(name, class_only=True)
 
 

@@ -61,10 +61,11 @@ def test_a_worker_reads_nothing(read: list[str]) -> None:
     worker.join()
 
 
-def test_a_plugin_that_cannot_be_read_is_left_to_the_worker_that_needs_it(read: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [AnsibleError("broken"), ImportError("broken"), AttributeError("broken"), RuntimeError("broken"), SyntaxError("broken")])
+def test_a_plugin_that_cannot_be_read_is_left_to_the_worker_that_needs_it(read: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def get(name: str, class_only: bool) -> None:
         read.append(name)
-        raise AnsibleError("broken") if name == "a" else ImportError(name)
+        raise error
 
     monkeypatch.setattr(preload.connection_loader, "get", get)
     preload.connections(["a", "b"])

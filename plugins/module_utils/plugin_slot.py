@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import json
 import os
 from typing import Any, Collection, NamedTuple, Sequence
@@ -310,10 +311,18 @@ class Slot:
 
 
 def open_plugin(parent_fd: int | None, name: str, stack: contextlib.ExitStack) -> int | None:
-    """Open the directory ``name``, if it is one; ``stack`` closes it. Raises :class:`OSError`."""
-    if parent_fd is None or not directory_files.is_directory(parent_fd, name):
+    """Open the directory ``name``, if it is one; ``stack`` closes it. Raises :class:`OSError`.
+
+    In one step: a writer takes the name away for a moment while a reader looks.
+    """
+    if parent_fd is None:
         return None
-    plugin_fd = safe_files.open_subdirectory(parent_fd, name)
+    try:
+        plugin_fd = safe_files.open_subdirectory(parent_fd, name)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
     stack.callback(os.close, plugin_fd)
     return plugin_fd
 
@@ -322,10 +331,9 @@ def open_other_plugins(plugins_fd: int, but: Collection[str], stack: contextlib.
     """Open every live plugin directory ``but`` those; ``stack`` closes them. Raises :class:`OSError`."""
     opened: dict[str, int] = {}
     for other in sorted(safe_files.list_names(plugins_fd, MAX_PLUGIN_NAMES)):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            other_fd = open_plugin(plugins_fd, other, stack) if other not in but else None
-            if other_fd is not None:
-                opened[other] = other_fd
+        other_fd = open_plugin(plugins_fd, other, stack) if other not in but else None
+        if other_fd is not None:
+            opened[other] = other_fd
     return opened
 
 

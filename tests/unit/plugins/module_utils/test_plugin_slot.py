@@ -8,10 +8,12 @@ until it gets through.
 """
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import pathlib
+import threading
 import typing
 
 import pytest
@@ -367,3 +369,27 @@ def test_junk_in_staging_is_cleared(tmp_path):
     (workspace.state / "staging" / "plugin").write_bytes(b"not even a directory")
     workspace.apply({})
     assert workspace.staging() == []
+
+
+def test_a_plugin_that_is_away_for_a_moment_is_not_there_for_a_reader(tmp_path):
+    (tmp_path / "ecc").mkdir()
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            os.rename(tmp_path / "ecc", tmp_path / "trash")
+            os.rename(tmp_path / "trash", tmp_path / "ecc")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    directory_fd = os.open(tmp_path, safe_files.OPEN_DIRECTORY)
+    try:
+        seen = set()
+        for _round in range(20_000):
+            with contextlib.ExitStack() as stack:
+                seen.add(plugin_slot.open_plugin(directory_fd, "ecc", stack) is None)
+    finally:
+        stop.set()
+        writer.join()
+        os.close(directory_fd)
+    assert seen == {True, False}

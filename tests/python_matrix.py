@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import pathlib
 import subprocess
 import sys
 import time
 
-from core_matrix import REPOSITORY, Outcome, say
+from core_matrix import REPOSITORY, Outcome, say, twice
 from programs import WORKSPACE_PYTHONS, find_python
 
 TESTS = REPOSITORY / "tests" / "unit" / "plugins" / "module_utils"
@@ -49,7 +50,8 @@ def main() -> int:
     outcomes = {}
     for version in versions:
         say(f"the workspace half with Python {version}")
-        outcomes[version] = run_python(version, every_interruption=options.long or version in (WORKSPACE_PYTHONS[0], WORKSPACE_PYTHONS[-1]))
+        every_interruption = options.long or version in (WORKSPACE_PYTHONS[0], WORKSPACE_PYTHONS[-1])
+        outcomes[version] = twice(functools.partial(run_python, version, every_interruption=every_interruption))
     say("summary")
     for version, outcome in outcomes.items():
         print(f"Python {version:5} {outcome.word} ({outcome.detail})")

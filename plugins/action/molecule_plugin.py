@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import secrets
 import socket
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -18,10 +17,12 @@ from typing import Any, Mapping, Sequence
 from ansible import constants as C
 from ansible.errors import AnsibleError, AnsibleFileNotFound
 
+from ..module_utils import transfer_ids
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
-from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, secret_scan, task_data, workspace_answer
+from ..module_utils.transfers import MAX_NAMES
+from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, processes, secret_scan, task_data, workspace_answer
 from ..plugin_utils.allowlist import Allowlist
 from ..plugin_utils.controller_action import ControllerAction
 from ..plugin_utils.drift_report import DiffReport, recovered_results, result_of
@@ -114,7 +115,7 @@ class ActionModule(ControllerAction):
         diff = self._diff(to_do, target, _scans(options)) if self._task.diff and not self._task.no_log else []
 
         application, transferred = None, 0
-        if to_do and not self._task.check_mode:
+        if (to_do or self._abandoned) and not self._task.check_mode:
             application, transferred = self._apply(to_do, target)
         plans, application = plugin_plan.with_sent(plans, application, sent)
         recovered = recovered_results([*self._recoveries, *([application] if application is not None else [])])
@@ -203,6 +204,8 @@ class ActionModule(ControllerAction):
         digests = {name: plugin.digest for name, plugin in prepared.items()}
         answer = self._ask(plugin_plan.inspect_request(target, wanted, digests, options["exclusive"], options["placements"]))
         inspection = workspace_answer.parse_inspection(answer, [plugin.name for plugin in wanted])
+        # Each process sends for itself: whose has ended will never be used.
+        self._abandoned = [transfer for transfer in inspection.transfers if processes.is_over(transfer_ids.sender_of(transfer))][:MAX_NAMES]
         plans = [
             plugin_plan.plan_plugin(plugin, prepared.get(plugin.name), inspection.plugins[plugin.name], target, options["placements"])
             for plugin in wanted
@@ -232,7 +235,7 @@ class ActionModule(ControllerAction):
         if shipment and not attached:
             remote = self._send_in_pieces(shipment, target) if self._call.carries else self._send(shipment)
         self._sent.update({plan.name: plan for plan in plans})
-        answer = self._ask(plugin_plan.apply_request(target, plans, remote, self._job()), attached)
+        answer = self._ask(plugin_plan.apply_request(target, plans, remote, self._job(), self._abandoned), attached)
         application = workspace_answer.parse_application(answer, [plan.name for plan in plans])
         for plan in plans:
             if application.plugins[plan.name].digest != plan.digest:
@@ -249,7 +252,7 @@ class ActionModule(ControllerAction):
 
     def _send_in_pieces(self, shipment: Path, target: Target) -> str:
         """Transfer the file attached to requests, and return the transfer's id: no path on the workspace is used."""
-        transfer, size = secrets.token_hex(16), 0
+        transfer, size = transfer_ids.make(processes.name_of(os.getpid())), 0
         with shipment.open("rb") as file:
             while piece := file.read(MAX_ATTACHED_BYTES):
                 answer = self._ask(plugin_plan.receive_request(target, transfer, size), piece)

@@ -19,7 +19,8 @@
                         "receipt_problem": str | None, "placements": {"removed": [...], "kept": [...]} | None, "has_remains": bool,
                         "previous": {"digest": str | None, "entries": Entries | None, "source": str | None, "plugin_version": str | None,
                                      "rolled_back": bool, "problem": str | None} | None}},
-     "unmanaged": [name], "other_files": [name], "restart_pending": [name], "interrupted": [name]}
+     "unmanaged": [name], "other_files": [name], "restart_pending": [name], "interrupted": [name],
+     "transfers": [transfer]}
 
 ``entries`` are given for what differs, unless it is to go and is larger than a tree may be, or has a name that no plugin can have; ``placements``
 are what an upgrade or a removal would make of them. ``has_remains``: its directory is gone, though it was never removed. ``previous`` (for
@@ -27,17 +28,18 @@ are what an upgrade or a removal would make of them. ``has_remains``: its direct
 whatever lies in the ``plugins`` directory and is not named in the request, be its name a plugin's or not; ``other_files`` what of that the runtime
 does not load, because it is neither a directory nor a link: ``exclusive`` does not describe it. ``exclusive`` does describe plugins with
 ``has_remains`` that nobody named. ``interrupted`` are the changes that ``apply`` would settle first, even one without plugins: an earlier run has not
-finished them, or another one is making them right now.
+finished them, or another one is making them right now. ``transfers`` are those on the workspace whose ids name their senders: who knows that one of
+these has ended says so to ``apply``.
 
 ``read`` (read-only, no lock): ``files``: ``[{"plugin", "path", "previous": bool (of the previous version)}]``, ``max_bytes`` per file ->
 ``{"files": [{"plugin", "path", "previous", "text": str | None}]}``; None for what is gone, is no UTF-8 text, is no plain file or is larger.
 
-``receive``: ``transfer`` (32 hexadecimal digits that the controller chooses), ``offset`` -> ``{"size": int}``: takes in an attached piece of a tar of bundles.
+``receive``: ``transfer`` (an id by the controller, see ``transfer_ids``), ``offset`` -> ``{"size": int}``: takes in an attached piece of a tar of bundles.
 
 ``apply``: ``plugins``: ``[{"name", "state", "digest", "observed_digest", "source", "plugin_version"}]``, ``shipment``: path of a tar of bundles, or
 the transfer that brought it; None where it came attached or none is needed. With ``rolled_back``, ``digest`` is what inspect said of ``previous``.
 ``strays``: of the directories below ``plugins`` whose names no plugin can have, those to remove: ``[{"name", "observed_digest"}]`` as ``exclusive``
-inspection named and found them; one that is not there any more is answered with ``changed`` false::
+inspection named and found them; one that is not there any more is answered with ``changed`` false. ``abandoned_transfers``: ids of those to remove::
 
     {"plugins": {name: {"changed": bool, "previous_digest": str | None, "digest": str | None, "removed_placements": [...], "kept": [...]}},
      "restart_pending": [name], "recovered": [sentence], "recovered_placements": {name: {"removed": [...], "kept": [...]}}}
@@ -55,7 +57,7 @@ import contextlib
 import os
 from typing import Any, BinaryIO, Callable, Collection, Mapping
 
-from . import directory_files, placements, plugin_store, previous_version, receipts, safe_files, stray_directories, transfers
+from . import directory_files, placements, plugin_store, previous_version, receipts, safe_files, stray_directories, transfer_ids, transfers
 from .errors import InvalidInputError, WorkspaceError
 from .names import is_plugin_name, validate_plugin_name
 from .plugin_slot import leftovers, open_other_plugins, open_plugin
@@ -128,6 +130,7 @@ def _inspect(request: Request) -> dict[str, Any]:
             "other_files": [printable(name) for name in unmanaged if name not in loaded],
             "restart_pending": sorted(_pending(directories)),
             "interrupted": [printable(name) for name in leftovers(directories.staging_fd)],
+            "transfers": transfers.with_senders(directories.state_fd) if directories.state_fd is not None else [],
         }
 
 
@@ -256,16 +259,17 @@ def _apply(request: Request) -> dict[str, Any]:
         changes.append(plugin_store.Change(element["name"], element.get("digest"), element.get("observed_digest"), texts[0], texts[1], is_rollback))
     shipment = request.get("shipment")
     path = shipment if isinstance(shipment, str) and shipment.startswith("/") and "\0" not in shipment else None
-    transfer = transfers.validate_id(shipment) if shipment is not None and path is None else None
+    transfer = transfer_ids.validate(shipment) if shipment is not None and path is None else None
     settings = plugin_store.Settings(request.owner, request.claude_directories, request.job, request.limits, request.live_limits)
     strays = {element["name"]: element["observed_digest"] for element in _strays(request)}
+    abandoned = [transfer_ids.validate(transfer) for transfer in request.texts("abandoned_transfers", transfers.MAX_NAMES)]
     with contextlib.ExitStack() as stack:
         directories = stack.enter_context(open_for_writing(request.config_dir, request.owner))
         sent: str | BinaryIO | None = path or request.attached
         if transfer is not None:
             sent = stack.enter_context(transfers.received(_state_fd(request, directories), transfer))
         stack.enter_context(_locked(request, directories))
-        transfers.remove_abandoned(_state_fd(request, directories))
+        transfers.remove_abandoned(_state_fd(request, directories), abandoned)
         chosen = stray_directories.choose(directories, strays, request.owner, request.live_limits)
         result = plugin_store.apply(directories, changes, sent, settings)
         changed = [name for name, done in result["plugins"].items() if done["changed"]]
@@ -290,7 +294,7 @@ def _strays(request: Request) -> list[Mapping[str, Any]]:
 
 
 def _receive(request: Request) -> dict[str, Any]:
-    transfer = transfers.validate_id(request.get("transfer"))
+    transfer = transfer_ids.validate(request.get("transfer"))
     offset = request.integer("offset", 0, 0, 2**50)
     if request.attached is None:
         raise InvalidInputError("there is no piece attached to the request")
@@ -371,7 +375,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "inspect": frozenset(("plugins", "exclusive", "placements")),
     "read": frozenset(("files", "max_bytes")),
     "receive": frozenset(("transfer", "offset")),
-    "apply": frozenset(("plugins", "shipment", "strays")),
+    "apply": frozenset(("plugins", "shipment", "strays", "abandoned_transfers")),
     "pending_restarts": frozenset(),
     "confirm_restart": frozenset(("install_ids",)),
 }

@@ -81,6 +81,13 @@ class Request:
                 raise InvalidInputError(f"an element of {field} must be a dictionary with the keys {', '.join(allowed)}")
         return value
 
+    def texts(self, field: str, maximum: int) -> list[str]:
+        """A list of texts, empty where there is none."""
+        value = self._request.get(field) or []
+        if not isinstance(value, list) or len(value) > maximum or not all(isinstance(text, str) for text in value):
+            raise InvalidInputError(f"{field} must be a list of at most {maximum} texts")
+        return value
+
     def plugins(self, allowed: Sequence[str]) -> list[Mapping[str, Any]]:
         """The list ``plugins``, with valid, unique names and with digests where there must be some."""
         elements = self.elements("plugins", allowed, _MAX_PLUGINS)

@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
-from typing import BinaryIO, Iterator
+from typing import BinaryIO, Iterable, Iterator
 
-from . import safe_files
-from .errors import InvalidInputError, WorkspaceError
+from . import safe_files, transfer_ids
+from .errors import WorkspaceError
 
 DIRECTORY = "incoming"
-TRANSFER_ID = re.compile(r"[0-9a-f]{32}")
+MAX_NAMES = 1000
+"""Of transfers that are told, or given to be removed, at a time."""
+
 # Seconds. Nobody waits longer than a day for the lock, so whoever sent this is not waiting any more.
 _ABANDONED_AFTER = 2 * 86400
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-
-
-def validate_id(value: object) -> str:
-    """Return ``value`` if it may name a transfer; raise :class:`InvalidInputError` otherwise."""
-    if not isinstance(value, str) or not TRANSFER_ID.fullmatch(value):
-        raise InvalidInputError(f"transfer or shipment {value!r} must be 32 hexadecimal digits")
-    return value
 
 
 def receive(state_fd: int, transfer: str, offset: int, piece: bytes, label: str) -> int:
@@ -71,11 +65,25 @@ def received(state_fd: int, transfer: str) -> Iterator[BinaryIO]:
             _remove(incoming_fd, transfer)
 
 
-def remove_abandoned(state_fd: int) -> None:
-    """Remove what killed runs have sent and never used."""
+def with_senders(state_fd: int) -> list[str]:
+    """The transfers that say who sends them, some of them where there are very many: those who have sent them know which of them have ended."""
+    try:
+        incoming_fd = safe_files.open_subdirectory(state_fd, DIRECTORY)
+    except FileNotFoundError:
+        return []
+    try:
+        return sorted(name for name in safe_files.list_names(incoming_fd, MAX_NAMES) if transfer_ids.sender_of(name))
+    finally:
+        os.close(incoming_fd)
+
+
+def remove_abandoned(state_fd: int, abandoned: Iterable[str]) -> None:
+    """Remove what killed runs have sent and never used: what is known as ``abandoned``, and what nobody can be waiting with any more."""
     if not safe_files.exists(state_fd, DIRECTORY):
         return
     with contextlib.suppress(OSError), _directory(state_fd) as incoming_fd:
+        for name in abandoned:
+            _remove(incoming_fd, name)
         for name in os.listdir(incoming_fd):
             if time.time() - os.stat(name, dir_fd=incoming_fd, follow_symlinks=False).st_mtime > _ABANDONED_AFTER:
                 safe_files.remove_tree(incoming_fd, name)

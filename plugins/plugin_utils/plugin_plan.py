@@ -175,8 +175,10 @@ def receive_request(target: Target, transfer: str, offset: int) -> dict[str, Any
     return {**_request("receive", target), "transfer": transfer, "offset": offset}
 
 
-def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | None, job: Mapping[str, str]) -> dict[str, Any]:
-    """Ask to carry out ``plans``, each under the condition that the plugin is still what was observed."""
+def apply_request(
+    target: Target, plans: Sequence[PluginPlan], shipment: str | None, job: Mapping[str, str], abandoned: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Ask to carry out ``plans``, each under the condition that the plugin is still what was observed, and to remove the ``abandoned`` transfers."""
     plugins = [
         {
             "name": plan.name,
@@ -190,7 +192,8 @@ def apply_request(target: Target, plans: Sequence[PluginPlan], shipment: str | N
         if is_plugin_name(plan.name)
     ]
     strays = [{"name": plan.name, "observed_digest": plan.observed.digest} for plan in plans if not is_plugin_name(plan.name)]
-    return {**_request("apply", target), "shipment": shipment, "job": dict(job), "plugins": plugins, "strays": strays}
+    request = {**_request("apply", target), "shipment": shipment, "job": dict(job), "plugins": plugins, "strays": strays}
+    return {**request, **({"abandoned_transfers": list(abandoned)} if abandoned else {})}
 
 
 def plan_plugin(wanted: WantedPlugin, prepared: PreparedPlugin | None, observed: Observed, target: Target, placements: bool = False) -> PluginPlan:

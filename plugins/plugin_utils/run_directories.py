@@ -12,6 +12,8 @@ import secrets
 import shutil
 import time
 
+from . import processes
+
 CACHE = "molecule_ai_workspace"
 """In the private directory of a run: what its workers share."""
 
@@ -38,7 +40,7 @@ def enter(directory: str) -> None:
     temporary = f"{owner}.{secrets.token_hex(8)}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="ascii") as file:
-        json.dump({"place": place(), "started": started_at(process_of(directory))}, file)
+        json.dump({"place": processes.place(), "started": processes.started_at(process_of(directory))}, file)
     os.replace(temporary, owner)
     parent, own = os.path.split(os.path.abspath(directory))
     sweep(parent, own)
@@ -80,45 +82,17 @@ def _is_over(directory: str) -> bool:
     try:
         with open(os.path.join(directory, OWNER), encoding="ascii") as file:
             recorded = json.load(file)
-        is_here, started = recorded["place"] == place(), recorded["started"]
+        is_here, started = recorded["place"] == processes.place(), recorded["started"]
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError):
         is_here, started = False, None
     if not is_here:
         return os.stat(directory).st_mtime < time.time() - FOREIGN_AGE
-    process = process_of(directory)
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return bool(started != started_at(process))
-
-
-def place() -> list[str]:
-    """Where process ids mean the same as here: the running kernel, and the process id namespace in it. The same everywhere where there is no /proc."""
-    kernel = namespace = ""
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        kernel = file.read().strip()
-    with contextlib.suppress(OSError):
-        namespace = os.readlink("/proc/self/ns/pid")
-    return [kernel, namespace]
+    return processes.has_ended(process_of(directory), started)
 
 
 def process_of(directory: str) -> int:
     """The process id of the run whose private directory this is; 0 (which is always alive) when its name does not say."""
     match = _RUN_DIRECTORY.fullmatch(os.path.basename(os.path.abspath(directory)))
     return int(match[1]) if match else 0
-
-
-def started_at(process: int) -> str:
-    """When a process started, in the kernel's ticks; empty when it has ended (but nobody has taken note), and where there is no /proc to ask."""
-    try:
-        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
-            # behind the name, which may contain anything, "starttime" is the 20th field
-            fields = file.read().rpartition(")")[2].split()
-            return "" if fields[0] == "Z" else fields[19]
-    except (OSError, IndexError):
-        return ""

@@ -66,7 +66,8 @@ class Inspection:
     """The answer to ``inspect``. ``others`` are the plugins that were not asked for by name, when all were to be described.
 
     ``unmanaged`` names what lies beside the plugins that were asked for, ``other_files`` what of that can be no plugin, because it is no directory.
-    ``interrupted`` names the plugins whose change an earlier run has not finished, or another one is making right now.
+    ``interrupted`` names the plugins whose change an earlier run has not finished, or another one is making right now. ``transfers`` are the ids of what
+    was sent there and not used yet.
     """
 
     plugins: Mapping[str, Observed]
@@ -75,6 +76,7 @@ class Inspection:
     restart_pending: tuple[str, ...]
     interrupted: tuple[str, ...]
     other_files: tuple[str, ...] = ()
+    transfers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def parse_inspection(answer: object, names: list[str]) -> Inspection:
         restart_pending=_texts(data.get("restart_pending"), "restart_pending"),
         interrupted=_texts(data.get("interrupted"), "interrupted"),
         other_files=_texts(data.get("other_files"), "other_files"),
+        transfers=_texts(data.get("transfers"), "transfers"),
     )
 
 

@@ -201,6 +201,7 @@ def _answers() -> list[bytes]:
     }
     inspection = {
         "plugins": {"ecc": plugin, "other": plugin}, "unmanaged": ["other", "../x", "f"], "other_files": ["f"], "restart_pending": ["ecc"], "interrupted": [],
+        "transfers": [],
     }
     applied = {"changed": True, "previous_digest": None, "digest": None, "removed_placements": ["a"], "kept": []}
     application = {"plugins": {"ecc": applied}, "restart_pending": [], "recovered": ["x"], "recovered_placements": {"ecc": placements}}

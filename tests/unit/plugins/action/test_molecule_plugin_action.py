@@ -16,8 +16,9 @@ from action_workspace import Workspace, plugin
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible_collections.molecule_ai.workspace.plugins.action import molecule_plugin
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import transfer_ids
 from ansible_collections.molecule_ai.workspace.plugins.modules.molecule_plugin import RETURN
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import bundle
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import bundle, processes
 
 
 def test_install_then_nothing_to_do(workspace: Workspace) -> None:
@@ -223,7 +224,10 @@ def test_a_source_that_the_play_changes_is_read_again(workspace: Workspace, suff
 @pytest.mark.parametrize("workspace", [True], indirect=True, ids=["carried"])
 def test_what_is_larger_than_a_request_may_carry_is_sent_in_pieces(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(molecule_plugin, "MAX_ATTACHED_BYTES", 300)
+    named = mock.Mock(side_effect=transfer_ids.make)
+    monkeypatch.setattr(transfer_ids, "make", named)
     result = workspace.run(name="ecc", source="./ecc")
+    assert named.mock_calls == [mock.call(processes.name_of(os.getpid()))]
     assert workspace.operations == ["inspect", *["receive"] * -(-result["transferred_bytes"] // 300), "apply"]
     assert (workspace.plugins / "ecc/rules/a.md").read_text() == "# a\n"
     assert list((workspace.config_dir / ".molecule_ai/incoming").iterdir()) == []

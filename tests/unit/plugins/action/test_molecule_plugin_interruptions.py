@@ -4,13 +4,16 @@
 """The action when something dies, lies, is lost or comes in between."""
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import Any
 from unittest import mock
 
 import pytest
 from action_workspace import Workspace, plugin
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
-from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_slot
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_slot, transfer_ids
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import processes
 
 
 def test_a_full_disk_while_sending_is_no_unreachable_workspace(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,3 +300,23 @@ def test_an_error_of_the_connection_is_not_its_own_cause(workspace: Workspace) -
         assert error not in seen
         seen.append(error)
         error = error.__cause__
+
+
+@pytest.mark.parametrize("to_do", [True, False], ids=["something-to-do", "nothing-to-do"])
+def test_what_a_process_that_has_ended_was_sending_is_removed_at_once(workspace: Workspace, to_do: bool) -> None:
+    workspace.run(name="ecc", source="./ecc")
+    incoming = workspace.config_dir / ".molecule_ai/incoming"
+    incoming.mkdir(mode=0o700, exist_ok=True)
+    with subprocess.Popen(["sleep", "60"]) as ended:
+        abandoned = transfer_ids.make(processes.name_of(ended.pid))
+        ended.kill()
+    here = abandoned.partition("-")[0]
+    others = [transfer_ids.make(processes.name_of(os.getpid())), transfer_ids.make(""), abandoned.replace(here, "0" * 16), "something else"]
+    for name in (abandoned, *others):
+        (incoming / name).write_bytes(b"x" * 100)
+    options = {"name": "ecc", "state": "absent"} if to_do else {"name": "ecc", "source": "./ecc"}
+    assert workspace.run(check=True, **options)["changed"] is to_do and sorted(os.listdir(incoming)) == sorted([abandoned, *others])
+    assert workspace.run(**options)["changed"] is to_do
+    assert sorted(os.listdir(incoming)) == sorted(others) and workspace.operations == ["inspect", "apply"]
+    workspace.run(**options)
+    assert workspace.operations == ["inspect"]

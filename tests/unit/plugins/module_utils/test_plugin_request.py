@@ -595,6 +595,30 @@ def test_what_killed_runs_have_sent_does_not_pile_up(installed):
     assert os.listdir(incoming) == ["2" * 32]
 
 
+SENDERS = [f"{'a' * 16}-{number}-7-{'5' * 32}" for number in (1, 2)]
+
+
+def test_a_transfer_whose_sender_has_ended_is_removed_and_others_are_not(installed):
+    for transfer in (*SENDERS, "5" * 32):
+        receive(installed, transfer=transfer)
+    (installed.state / "incoming" / "something else").write_bytes(b"x")
+    assert installed.inspect({})["transfers"] == SENDERS
+    answer = installed.apply({}, abandoned_transfers=SENDERS[:1])
+    assert (answer["plugins"], answer["recovered"]) == ({}, [])
+    assert installed.inspect({})["transfers"] == SENDERS[1:]
+    assert sorted(os.listdir(installed.state / "incoming")) == ["5" * 32, SENDERS[1], "something else"]
+    installed.apply({}, abandoned_transfers=SENDERS)
+    assert installed.inspect({})["transfers"] == []
+
+
+@pytest.mark.parametrize("abandoned", ["x", [1], ["../lock"], ["lock"], [None], {"a": 1}, ["5" * 32] * 1001])
+def test_only_transfers_can_be_removed_as_abandoned(installed, abandoned):
+    before = everything(installed)
+    with pytest.raises(InvalidInputError, match="abandoned_transfers|32 hexadecimal"):
+        installed.handle("apply", plugins=[], abandoned_transfers=abandoned)
+    assert everything(installed) == before
+
+
 def receive(workspace, piece=b"xxx", **fields):
     request = {"version": 1, "operation": "receive", "config_dir": str(workspace.config), "owner": OWNER, "transfer": "4" * 32, "offset": 0, **fields}
     return plugin_request.handle(request, None if piece is None else io.BytesIO(piece))

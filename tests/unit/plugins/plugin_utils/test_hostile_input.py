@@ -171,7 +171,7 @@ PLUGIN = {
         "problem": None,
     },
 }
-INSPECTION = {"plugins": {"ecc": PLUGIN}, "unmanaged": [], "other_files": [], "restart_pending": [], "interrupted": []}
+INSPECTION = {"plugins": {"ecc": PLUGIN}, "unmanaged": [], "other_files": [], "restart_pending": [], "interrupted": [], "transfers": []}
 APPLICATION = {
     "plugins": {"ecc": {"changed": True, "digest": None, "removed_placements": [], "kept": []}}, "restart_pending": [], "recovered": [],
     "recovered_placements": {},
@@ -220,7 +220,7 @@ def test_a_lying_workspace_gets_typed_data_or_one_sentence(said: object) -> None
         assert all(names.is_plugin_name(name) for name in getattr(found, "others", {}))
 
 
-@pytest.mark.parametrize("where", ["unmanaged", "other_files", "restart_pending", "interrupted"])
+@pytest.mark.parametrize("where", ["unmanaged", "other_files", "restart_pending", "interrupted", "transfers"])
 def test_a_gigantic_answer_is_refused(where: str) -> None:
     with pytest.raises(WorkspaceError, match="cannot be trusted .* more than"):
         workspace_answer.parse_inspection({**INSPECTION, where: ["x"] * 300_000}, ["ecc"])

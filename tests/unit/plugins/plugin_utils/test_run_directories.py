@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import pytest
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import run_directories
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import processes, run_directories
 
 
 def _made(parent: pathlib.Path, process: int, name: str = "abcdefgh") -> pathlib.Path:
@@ -84,13 +84,13 @@ def test_what_is_not_ours_is_left_alone(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_process_in_another_namespace_is_elsewhere(tmp_path: pathlib.Path) -> None:
-    code = f"import sys; sys.path[:0] = {[str(pathlib.Path(run_directories.__file__).parent)]!r}; import run_directories as r; print(r.place())"
+    code = f"import sys; sys.path[:0] = {[str(pathlib.Path(processes.__file__).parent)]!r}; import processes as p; print(p.place())"
     command = ["unshare", "--user", "--pid", "--fork", "--mount-proc", "python3", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no namespaces here: {done.stderr}")
-    assert done.stdout.strip() not in ("", str(run_directories.place()))
-    assert run_directories.place() == run_directories.place() and all(run_directories.place())
+    assert done.stdout.strip() not in ("", str(processes.place()))
+    assert processes.place() == processes.place() and all(processes.place())
 
 
 def test_a_link_in_the_place_of_a_private_directory_is_not_followed(tmp_path: pathlib.Path) -> None:

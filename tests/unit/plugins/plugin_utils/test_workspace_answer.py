@@ -19,7 +19,7 @@ OBSERVED: dict[str, Any] = {
 }
 INSPECTION: dict[str, Any] = {
     "plugins": {"ecc": OBSERVED, "other": OBSERVED, "../x": OBSERVED},
-    "unmanaged": ["other", "../x", "No plugin"], "other_files": ["No plugin"], "restart_pending": [], "interrupted": [],
+    "unmanaged": ["other", "../x", "No plugin"], "other_files": ["No plugin"], "restart_pending": [], "interrupted": [], "transfers": [],
 }
 APPLICATION: dict[str, Any] = {
     "plugins": {"ecc": {"changed": True, "digest": "sha256:1", "previous_digest": None, "removed_placements": [], "kept": []}},
@@ -75,7 +75,7 @@ def _changed(data: dict[str, Any], path: str, value: object) -> dict[str, Any]:
         ("plugins/ecc/has_remains", None), ("plugins/ecc/previous", []), ("plugins/ecc/previous/digest", None), ("plugins/ecc/previous/entries", None),
         ("plugins/ecc/previous/rolled_back", KeyError), ("plugins/ecc/previous/problem", 1), ("plugins/ecc/previous/source", {}),
         ("restart_pending", {"ecc": "1"}), ("interrupted", "no"), ("interrupted", KeyError),
-        ("other_files", None), ("other_files", [1]),
+        ("other_files", None), ("other_files", [1]), ("transfers", None), ("transfers", [1]),
     ],
 )
 def test_an_inspection_that_lies_about_its_types(path: str, value: object) -> None:

@@ -34,6 +34,8 @@ DRAIN = 2.0
 _BUFFER = 256 * 1024
 _FLUSH = 10.0
 _NORMAL_CLOSE = (1000, 1005)
+_READ = select.POLLIN | select.POLLHUP | select.POLLERR
+_GONE = select.POLLHUP | select.POLLERR
 
 
 class Websocket(t.NamedTuple):
@@ -59,6 +61,7 @@ class _Pump:
         self._tls_wants_write = False
         self._service_ended = False
         self._ssh_ended = False
+        self._ssh_reads = True
         self._end: float | None = None
         self._tls.setblocking(False)
         os.set_blocking(stdin, False)
@@ -71,7 +74,7 @@ class _Pump:
                 self._turn()
         finally:
             self._say_goodbye()
-        if self._ssh_ended:
+        if self._ssh_ended or not self._ssh_reads:
             # what the service says to a client that has left is of no interest
             return
         close = self._protocol.close_rcvd
@@ -92,21 +95,27 @@ class _Pump:
     def _turn(self) -> None:
         """Wait until something can be read or written, and do it."""
         room = not self._service_ended and len(self._to_ssh) < _BUFFER
-        read: list[t.Any] = [self._tls] if room else []
-        write: list[t.Any] = [self._tls] if (self._to_service or self._tls_wants_write) and not self._service_ended else []
-        if not self._ssh_ended and not self._service_ended and len(self._to_service) < _BUFFER:
-            read.append(self._stdin)
-        if self._to_ssh:
-            write.append(self._stdout)
-        timeout = None if self._end is None else max(0.0, self._end - time.monotonic())
+        sending = (self._to_service or self._tls_wants_write) and not self._service_ended
+        taking = not self._ssh_ended and not self._service_ended and len(self._to_service) < _BUFFER
+        poll, tls = select.poll(), self._tls.fileno()
+        if room or sending:
+            poll.register(tls, (select.POLLIN if room else 0) | (select.POLLOUT if sending else 0))
+        if taking:
+            poll.register(self._stdin, select.POLLIN)
+        if self._ssh_reads:
+            # also without anything to write: while the service takes nothing, only this shows that ssh has gone
+            poll.register(self._stdout, select.POLLOUT if self._to_ssh else 0)
         # decrypted bytes that wait inside the TLS layer don't make the socket readable
         pending = room and self._tls.pending() > 0
-        readable, writable, _exceptional = select.select(read, write, [], 0 if pending else timeout)
-        if self._stdout in writable:
+        left = None if self._end is None else max(0.0, self._end - time.monotonic()) * 1000
+        events = dict(poll.poll(0 if pending else left))
+        if events.get(self._stdout, 0) & _GONE:
+            self._ssh_stopped_reading()
+        elif events.get(self._stdout):
             self._write_to_ssh()
-        if pending or self._tls in readable or (self._tls_wants_write and self._tls in writable):
+        if pending or (room and events.get(tls, 0) & _READ) or (self._tls_wants_write and events.get(tls)):
             self._receive()
-        if self._stdin in readable and not self._service_ended:
+        if events.get(self._stdin) and not self._service_ended:
             self._read_from_ssh()
         if self._to_service and not self._service_ended:
             self._send()
@@ -135,7 +144,7 @@ class _Pump:
         for frame in frames:
             if frame.opcode.name == "TEXT":
                 raise self._failure("TunnelProtocol", "a text frame")
-            if frame.opcode.name in ("BINARY", "CONT"):
+            if frame.opcode.name in ("BINARY", "CONT") and self._ssh_reads:
                 self._to_ssh += frame.data
         self._collect()
         if self._protocol.close_rcvd or self._protocol.parser_exc:
@@ -179,12 +188,15 @@ class _Pump:
         except BlockingIOError:
             return
         except OSError:
-            # ssh is gone; there is nobody to give the rest to
-            self._to_ssh.clear()
-            self._ssh_left()
-            self._collect()
+            self._ssh_stopped_reading()
             return
         del self._to_ssh[:written]
+
+    def _ssh_stopped_reading(self) -> None:
+        """ssh is gone, and there is nobody to give the rest to; its own last words may still wait in the pipe."""
+        self._ssh_reads = False
+        self._to_ssh.clear()
+        self._limit(DRAIN)
 
     def _send(self) -> None:
         try:

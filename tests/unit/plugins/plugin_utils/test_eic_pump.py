@@ -201,3 +201,26 @@ def test_a_reader_that_stops_makes_back_pressure_not_memory(tunnel: Tunnel) -> N
             sent += 65_000
     # the pump's buffer, the TLS record in work, and the kernel's socket and pipe buffers
     assert sent < 2_000_000
+
+
+def test_ssh_may_go_while_the_service_takes_nothing(tunnel: Tunnel) -> None:
+    """The buffer is full, so nothing is read from ssh that would show its end; the tunnel must not keep its place at the endpoint for that."""
+    os.set_blocking(tunnel.to_pump, False)
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < 1:
+        with contextlib.suppress(BlockingIOError):
+            os.write(tunnel.to_pump, bytes(65_000))
+            quiet_since = time.monotonic()
+        time.sleep(0.01)
+    os.close(tunnel.to_pump)
+    os.close(tunnel.from_pump)
+    tunnel.end()
+
+
+def test_the_last_words_of_an_ssh_that_has_gone_are_sent(tunnel: Tunnel) -> None:
+    os.write(tunnel.to_pump, b"disconnect")
+    os.close(tunnel.from_pump)
+    os.close(tunnel.to_pump)
+    data, close = tunnel.frames()
+    tunnel.end()
+    assert (bytes(data.data), close.opcode) == (b"disconnect", Opcode.CLOSE)

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from . import audit_report
+from .audit_expected import expected_workspaces, with_expected, with_runs
 from .audit_files import FORMATS, HISTORY_NAME, write_files
 from .audit_merge import merge
 from .audit_report import EXIT_DRIFT, EXIT_UNKNOWN, POLICIES, Report
@@ -50,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         audit_report.exit_status(audit_report.new_report([], []), fail_on)
         report = _run(options, rest) if options.command == "run" else merge([audit_report.read(path) for path in options.reports])
         if options.command == "merge":
+            if options.inventory:
+                report = with_expected(report, expected_workspaces(options.inventory, options.limit, options.hosts))
+            elif options.limit:
+                raise InvalidInputError("--limit says which workspaces of an inventory are expected: give --inventory, too")
+            report = with_runs(report, options.expect_runs)
             history = options.history or (options.output_dir / HISTORY_NAME)
             # Merging makes one audit of several; rendering again is not another audit.
             for path in write_files(report, options.output_dir, options.formats, history, options.title, append=not options.no_append):
@@ -105,6 +111,12 @@ def _formats(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="molecule-audit",
@@ -126,6 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     merged.add_argument("--history", type=Path, help=f"the history to append to and to plot, instead of {HISTORY_NAME} beside the report")
     merged.add_argument("--no-append", action="store_true", help="only plot the history: to render a report again")
     merged.add_argument("--title", default="Plugin drift", help="the page's title")
+    merged.add_argument("-i", "--inventory", action="append", metavar="INVENTORY", help="what of it no report is about is unknown; may be given several times")
+    merged.add_argument("-l", "--limit", metavar="PATTERN", help="what of the inventory the audits were limited to")
+    merged.add_argument("--hosts", default="workspaces", metavar="GROUP", help="the group that the audits were about, if not workspaces")
+    merged.add_argument("--expect-runs", type=_count, default=0, metavar="N", help="reports of fewer runs than that are not a whole audit")
     merged.add_argument("--fail-on", default=",".join(POLICIES), metavar="STATES", help=_FAIL_ON)
 
     status = commands.add_parser("status", help="print the table of one or more drift.json and exit as they say")

@@ -10,37 +10,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible.inventory.manager import IGNORED
 from ansible.utils.path import unfrackpath
 
 from ..module_utils.errors import WorkspaceError
-from .audit_record import FAILURE_FIELDS
+from .audit_record import FAILURES_VARIABLE, Failure, new_failure, noted_failures
 from .task_data import plain
 
-VARIABLE = "workspace_inventory_failures"
 # ansible-core does not warn of this one, its default, when it is not there.
 _DEFAULT = "/etc/ansible/hosts"
-
-Failure = dict[str, str]
 
 
 def failures_of(variable_manager: Any) -> list[Failure]:
     """Return what failed in the inventory behind a variable manager: file name, source, type of source (empty: not known) and one sentence."""
     try:
         inventory = variable_manager._inventory
-        noted = plain(inventory.groups["all"].get_vars().get(VARIABLE)) or []
+        noted = plain(inventory.groups["all"].get_vars().get(FAILURES_VARIABLE))
         sources = [str(source) for source in inventory._sources if source]
         processed = {str(source) for source in inventory._inventory.processed_sources}
     except (AttributeError, KeyError, WorkspaceError) as error:
         # Another ansible-core than the supported ones, or a variable that nobody understands: not knowing is not "complete".
-        return [_failure(reason=f"the inventory cannot be asked whether it is complete ({error})")]
-    found = [_noted(entry) for entry in (noted if isinstance(noted, list) else [noted])]
+        return [new_failure(reason=f"the inventory cannot be asked whether it is complete ({error})")]
     told = {str(entry.get("inventory")) for entry in noted if isinstance(entry, Mapping)} if isinstance(noted, list) else set()
     unread = [path for source in sources for path in _files(source) if path not in processed and path not in told]
-    return [*found, *(_failure(path, reason="Ansible could not read it as an inventory, and warned of it") for path in unread)]
+    return [*noted_failures(noted), *(new_failure(path, reason="Ansible could not read it as an inventory, and warned of it") for path in unread)]
 
 
 def _files(source: str) -> Iterator[str]:
@@ -52,14 +47,3 @@ def _files(source: str) -> Iterator[str]:
                 yield from _files(os.path.join(path, name))
     elif path != _DEFAULT or os.path.exists(path):
         yield path
-
-
-def _noted(entry: Any) -> Failure:
-    if not isinstance(entry, Mapping):
-        return _failure(reason=f"{VARIABLE} is not what the inventory plugin sets: {entry}")
-    return _failure(*(str(entry.get(field) or "") for field in FAILURE_FIELDS))
-
-
-def _failure(inventory: str = "", source: str = "", kind: str = "", reason: str = "") -> Failure:
-    # The controller's directories are nobody's business who reads a report.
-    return dict(zip(FAILURE_FIELDS, (inventory if "," in inventory else Path(inventory).name, source, kind, reason or "it does not say why")))

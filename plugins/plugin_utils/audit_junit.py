@@ -37,7 +37,7 @@ def _inventory_suite(root: ElementTree.Element, failures: Sequence[dict[str, str
     """Add the sources of the inventory that failed: nobody knows which workspaces they would have named."""
     suite = ElementTree.SubElement(root, "testsuite", name=_INVENTORY)
     for failure in failures:
-        name = " ".join(filter(None, (failure["inventory"], failure["source"]))) or _INVENTORY
+        name = " ".join(filter(None, (failure["inventory"], failure["source"]))) or failure["type"] or _INVENTORY
         case = ElementTree.SubElement(suite, "testcase", classname=_INVENTORY, name=_text(name))
         ElementTree.SubElement(case, "error", type="unknown", message=_text(failure["reason"]))
     _count(suite)

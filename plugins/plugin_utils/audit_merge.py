@@ -4,7 +4,7 @@
 """Several reports as one: slices of a fleet, several controllers, or a look again at what had drifted. No input or output here."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .audit_record import Record
@@ -21,13 +21,10 @@ def merge(reports: Sequence[Report]) -> Report:
     runs: dict[str, dict[str, Any]] = {run["id"]: run for report in reports for run in report["runs"]}
     known = {_as_text(conflict): conflict for report in reports for conflict in report["conflicts"]}
     records = [record for report in reports for record in report["workspaces"]]
-    ids: dict[str, set[str]] = {}
-    for record in records:
-        if record["workspace_id"]:
-            ids.setdefault(record["host"], set()).add(record["workspace_id"])
+    ids = ids_by_host(records)
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault(_identity(record, ids), []).append(record)
+        groups.setdefault(identity(record, ids), []).append(record)
     chosen: list[Record] = []
     for group in groups.values():
         distinct = list({_as_text(record): record for record in group}.values())
@@ -45,7 +42,17 @@ def merge(reports: Sequence[Report]) -> Report:
     return new_report(ordered_runs, sorted(chosen, key=lambda record: (record["host"], record["workspace_id"] or "")), conflicts, failures)
 
 
-def _identity(record: Record, ids: dict[str, set[str]]) -> tuple[str, str]:
+def ids_by_host(records: Iterable[Record]) -> dict[str, set[str]]:
+    """Return which workspaces each host name stands for."""
+    ids: dict[str, set[str]] = {}
+    for record in records:
+        if record["workspace_id"]:
+            ids.setdefault(record["host"], set()).add(record["workspace_id"])
+    return ids
+
+
+def identity(record: Record, ids: Mapping[str, set[str]]) -> tuple[str, str]:
+    """Return what is equal for records about one workspace, by what :func:`ids_by_host` says of all of them."""
     if record["workspace_id"]:
         return "id", record["workspace_id"]
     same_host = ids.get(record["host"], set())

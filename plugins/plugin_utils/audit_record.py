@@ -9,6 +9,7 @@ States of a workspace: ``in_sync``, ``drift``, ``unknown`` (it could not be look
 """
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from ..module_utils.printable import printable
@@ -18,6 +19,10 @@ WORKSPACE_STATES = ("in_sync", "drift", "unknown", "external", "none")
 PLUGIN_STATES = ("in_sync", "missing", "modified", "extra", "unmanaged", "placement", "restart_pending")
 
 FAILURE_FIELDS = ("inventory", "source", "type", "reason")
+# The variable in which the inventory plugin ``workspaces`` leaves the sources that did not answer.
+FAILURES_VARIABLE = "workspace_inventory_failures"
+# The type of a failure that is not of a source: runs of which there is no report.
+MISSING_RUNS = "runs"
 
 # What a plugin with several kinds of drift is shown as: the first of these that it has.
 _BY_SEVERITY = ("unmanaged", "modified", "mode", "owner", "extra", "missing", "placement", "restart_pending")
@@ -25,9 +30,10 @@ _SHOWN_AS = {"mode": "modified", "owner": "modified"}
 _MAX_REASON = 2000
 
 Record = dict[str, Any]
+Failure = dict[str, str]
 
 
-def new_record(host: str, workspace_id: str | None, run: str) -> Record:
+def new_record(host: str, workspace_id: str | None, run: str, reason: str = "the run ended before it was looked at") -> Record:
     """Return the record of a workspace that nothing is known of yet: it starts as ``unknown``, never as fine."""
     return {
         "host": printable(host),
@@ -35,7 +41,7 @@ def new_record(host: str, workspace_id: str | None, run: str) -> Record:
         "tier": None,
         "runtime": None,
         "state": "unknown",
-        "reason": "the run ended before it was looked at",
+        "reason": reason,
         "checked": None,
         "run": run,
         "plugins": [],
@@ -44,9 +50,27 @@ def new_record(host: str, workspace_id: str | None, run: str) -> Record:
     }
 
 
-def failed_source(failure: Mapping[str, Any]) -> dict[str, str]:
+def failed_source(failure: Mapping[str, Any]) -> Failure:
     """Return what is reported of a source of the inventory that failed: ``inventory``, ``source``, ``type`` and ``reason``."""
     return {key: _reason(failure.get(key)) for key in FAILURE_FIELDS}
+
+
+def noted_failures(noted: object) -> list[Failure]:
+    """Return what the inventory plugin ``workspaces`` has noted (:data:`FAILURES_VARIABLE`); what nobody understands is a failure, too."""
+    entries = noted if isinstance(noted, list) else [noted] if noted else []
+    return [_noted(entry) for entry in entries]
+
+
+def new_failure(inventory: str = "", source: str = "", kind: str = "", reason: str = "") -> Failure:
+    """Return one failure: file name, source, type of source (each empty: not known) and one sentence."""
+    # The controller's directories are nobody's business who reads a report.
+    return dict(zip(FAILURE_FIELDS, (inventory if "," in inventory else Path(inventory).name, source, kind, reason or "it does not say why")))
+
+
+def _noted(entry: Any) -> Failure:
+    if not isinstance(entry, Mapping):
+        return new_failure(reason=f"{FAILURES_VARIABLE} is not what the inventory plugin sets: {entry}")
+    return new_failure(*(str(entry.get(field) or "") for field in FAILURE_FIELDS))
 
 
 def note_backend(record: Record, backend: Mapping[str, Any]) -> None:

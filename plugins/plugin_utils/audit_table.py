@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from ..module_utils.printable import printable
-from .audit_record import Record
+from .audit_record import MISSING_RUNS, Failure, Record
 from .audit_report import Report
 
 _TITLES = ("workspace", "tier", "state", "plugins", "what")
@@ -36,11 +36,15 @@ def summary(report: Report) -> str:
     parts = [f"{totals[state]} {text}" for state, text in (("in_sync", "in sync"), ("drift", "drifted"), ("unknown", "unknown"), ("none", "not there"))]
     parts += [f"{totals[state]} {text}" for state, text in (("external", "external"), ("restart_pending", "waiting for a restart")) if totals[state]]
     text = f"Audit of {totals['workspaces']} workspace{'' if totals['workspaces'] == 1 else 's'}: {', '.join(parts)}"
-    failures = totals["failures"]
-    return text + (f"; workspaces may be missing, for {failures} source{'' if failures == 1 else 's'} of the inventory failed" if failures else "")
+    failures = sum(failure["type"] != MISSING_RUNS for failure in report["failures"])
+    causes = [f"{failures} source{'' if failures == 1 else 's'} of the inventory failed"] if failures else []
+    causes += ["runs are missing"] if failures < totals["failures"] else []
+    return text + (f"; workspaces may be missing, for {' and '.join(causes)}" if causes else "")
 
 
-def _failure(failure: dict[str, str]) -> str:
+def _failure(failure: Failure) -> str:
+    if failure["type"] == MISSING_RUNS:
+        return printable(f"runs  MISSING  {failure['reason']}")
     where = ", ".join(filter(None, (failure["type"], failure["inventory"])))
     name = f"{failure['source']} ({where})" if failure["source"] and where else failure["source"] or where
     return printable(f"inventory  FAILED  {name}: {failure['reason']}")

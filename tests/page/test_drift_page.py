@@ -42,6 +42,10 @@ def test_failed_sources_are_said_first_and_never_as_in_sync(show: Callable[..., 
     page = show(collector)
     assert page.locator("#verdict").inner_text() == "All 1 workspace looked at is in sync, but 1 source of the inventory failed, so workspaces may be missing."
     assert not Axe().run(page).response["violations"]
+    collector.incomplete([{"type": "runs", "reason": "there are reports of 2 of 3 expected runs"}])
+    page = show(collector)
+    assert page.locator("#verdict").inner_text().endswith("but 1 source of the inventory failed and runs are missing, so workspaces may be missing.")
+    assert [text.split("\n")[-2:] for text in page.locator("#failures li").all_inner_texts()][0] == ["runs", "there are reports of 2 of 3 expected runs"]
     assert show(samples.five_states()).locator("#failures").is_hidden()
 
 

@@ -8,7 +8,9 @@ const SVG = "http://www.w3.org/2000/svg";
 function verdict() {
   const all = totals.workspaces;
   const blind = totals.unknown + totals.none;
-  const missing = totals.failures ? `${counted(totals.failures, "source")} of the inventory failed, so workspaces may be missing.` : "";
+  const sources = data.failures.filter((failure) => failure[2] !== "runs").length;
+  const causes = [sources && `${counted(sources, "source")} of the inventory failed`, sources < totals.failures && "runs are missing"].filter(Boolean);
+  const missing = causes.length ? `${causes.join(" and ")}, so workspaces may be missing.` : "";
   if (!all) return missing || "This audit was about no workspace.";
   const lookedAt = all - blind - totals.external;
   if (!totals.drift && !blind) {
@@ -21,13 +23,14 @@ function verdict() {
   return `${parts.join(", ")}. ${missing}`.trim();
 }
 
-/** The sources that failed, with their reasons. */
+/** The sources that failed, and that runs are missing, with their reasons. */
 function failures() {
   const target = document.getElementById("failures");
   target.hidden = !data.failures.length;
   target.append(...data.failures.map(([inventory, source, kind, reason]) => {
-    const where = [kind, source && inventory].filter(Boolean).join(", ");
-    return element("li", "", [mark("unknown"), element("b", "", source || inventory || "inventory"), element("span", "", `${where ? `(${where}) ` : ""}${reason}`)]);
+    const runs = kind === "runs";
+    const where = runs ? "" : [kind, source && inventory].filter(Boolean).join(", ");
+    return element("li", "", [mark("unknown"), element("b", "", runs ? "runs" : source || inventory || "inventory"), element("span", "", `${where ? `(${where}) ` : ""}${reason}`)]);
   }));
 }
 

@@ -115,3 +115,11 @@ def test_a_look_that_hangs_is_ended(program: t.Callable[[str], None], tmp_path: 
 def test_no_ansible(program: t.Callable[[str], None]) -> None:
     with mock.patch("shutil.which", return_value=None), pytest.raises(fleet_look.LookError, match="no ansible-inventory in PATH"):
         look()
+
+
+def test_what_is_set_for_other_runs_does_not_spoil_the_answer(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "3")
+    monkeypatch.setenv("ANSIBLE_DEBUG", "true")
+    path = tmp_path / "hosts.yml"
+    path.write_text("all: {hosts: {web: {ansible_host: x}}}\n")
+    assert "1 hosts are not from the inventory plugin" in look(60, str(path)).remarks[0]

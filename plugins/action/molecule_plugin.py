@@ -22,7 +22,7 @@ from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.plugin_options import ARGUMENT_SPEC, MUTUALLY_EXCLUSIVE, REQUIRED_BY, REQUIRED_ONE_OF
 from ..module_utils.plugin_tree import Limits
 from ..module_utils.transfers import MAX_NAMES
-from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, processes, secret_scan, task_data, workspace_answer
+from ..plugin_utils import allowlist, bundle, manifest, plugin_plan, processes, secret_scan, task_data, this_run, workspace_answer
 from ..plugin_utils.allowlist import Allowlist
 from ..plugin_utils.controller_action import ControllerAction
 from ..plugin_utils.drift_report import DiffReport, recovered_results, result_of
@@ -263,6 +263,7 @@ class ActionModule(ControllerAction):
 
     def _send(self, shipment: Path) -> str:
         """Transfer the file and return its remote path."""
+        this_run.require_alive()
         if self._connection._shell.tmpdir is None:
             self._make_tmp_path()
         remote = str(self._connection._shell.join_path(self._connection._shell.tmpdir, shipment.name))

@@ -41,10 +41,12 @@ class ActionModule(ControllerAction):
                 raise WorkspaceError(
                     f"container {stopped.container} is not running, so nobody can look into it in check mode, which starts nothing: run without check mode"
                 )
-            return {"changed": maintenance.is_open(stopped, options)}
+            return _told(maintenance.close_container(stopped, options, dry_run=True))
         if opens:
             maintenance.open_container(stopped, options)
-            changed = True
-        else:
-            changed = maintenance.close_container(stopped, options)
-        return {"changed": changed, "ansible_facts": {"workspace_backend": maintenance.fact(stopped, backend, options, opens)}}
+        told = {"changed": True} if opens else _told(maintenance.close_container(stopped, options))
+        return {**told, "ansible_facts": {"workspace_backend": maintenance.fact(stopped, backend, options, opens)}}
+
+
+def _told(closed: maintenance.Closed) -> dict[str, t.Any]:
+    return {"changed": closed.changed, **({"warnings": [closed.left]} if closed.left else {})}

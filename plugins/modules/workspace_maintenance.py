@@ -16,11 +16,13 @@ description:
     short-lived container of the same image with the same volumes, through which M(molecule_ai.workspace.molecule_plugin) reaches the plugins, and removes
     it again.
   - That container has no network, no labels and no environment of the workspace, runs no runtime, and removes itself after an hour in any case.
+  - It is labelled with the run that has started it. What a run that was killed has left is removed by the next one on the same controller.
   - The role P(molecule_ai.workspace.plugins#role) uses it to roll plugins back. There is no need to call it elsewhere.
 options:
   state:
     description:
       - V(present) starts the maintenance container, V(absent) removes it.
+      - When another run maintains the same container, V(present) waits for it for up to a minute, and V(absent) leaves it alone with a warning.
     type: str
     choices: [present, absent]
     default: present
@@ -52,7 +54,8 @@ attributes:
   idempotent:
     support: partial
     details:
-      - O(state=absent) changes nothing when there is no such container. O(state=present) fails when there is one, because another run is using it.
+      - O(state=absent) changes nothing when there is no such container. O(state=present) fails when there is one for longer than a minute, because
+        another run is using it.
   platform:
     support: full
     platforms: posix

@@ -151,25 +151,25 @@ def run_beside(client: APIClient, options: EngineOptions, name: str, beside: str
     with engine_errors(options, f"create container {name}"):
         host_config = client.create_host_config(volumes_from=[beside], network_mode="none", auto_remove=True, security_opt=["no-new-privileges"])
         try:
-            client.create_container(
+            created = client.create_container(
                 image, name=name, entrypoint=["python3", "-c", f"import time; time.sleep({lifetime})"], command=[], user="0:0", working_dir="/",
                 labels=dict(labels), healthcheck={"Test": ["NONE"]}, host_config=host_config,
-            )
+            )["Id"]
         except docker.errors.APIError as error:
             if error.status_code == _CONFLICT:
                 raise ContainerExistsError(f"there is a container {name} already on the Docker engine at {options.docker_host}") from error
             raise
     try:
         with engine_errors(options, f"start container {name}", name):
-            client.start(name)
+            client.start(created)
     except EngineError:
         with contextlib.suppress(EngineError):
-            remove_container(client, options, name)
+            remove_container(client, options, created)
         raise
 
 
 def remove_container(client: APIClient, options: EngineOptions, name: str) -> bool:
-    """Kill and remove a container; return whether there was one. Raises :class:`EngineError`."""
+    """Kill and remove a container, given by its name or id; return whether there was one. Raises :class:`EngineError`."""
     import docker.errors
 
     try:

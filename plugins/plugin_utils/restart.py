@@ -16,7 +16,7 @@ from ..module_utils import host_restart, request_fields
 from ..module_utils.container_readiness import ContainerReadiness, wait_until_ready
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import validate_config_dir, validate_container_name, validate_systemd_unit, validate_workspace_id
-from . import docker_engine
+from . import docker_engine, this_run
 from .platform_api import Platform, PlatformOptions
 
 # Runs one request on the workspace and returns its result; raises WorkspaceError.
@@ -127,6 +127,7 @@ class ControllerMethod(Method):
         if result["changed"]:
             self._ensure_possible()
             if not check_mode:
+                this_run.require_alive()
                 self._restart(pending, result)
         return result
 

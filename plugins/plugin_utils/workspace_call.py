@@ -22,9 +22,10 @@ from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..module_utils import host_restart
 from ..module_utils.carried_program import MARK
 from ..module_utils.errors import InvalidInputError
-from . import task_data
+from . import task_data, this_run
 from .run_cache import RunCache
 
 _T = TypeVar("_T")
@@ -35,6 +36,8 @@ MAX_ATTACHED_BYTES = 16 * 1024 * 1024
 _MODULE_UTILS = Path(__file__).parent.parent / "module_utils"
 _PROGRAM = "carried_program.py"
 _ALWAYS = "request_answer"
+# A restart that was made may be noted by whomever: unnoted, it would be made again.
+_NOTES = frozenset(("confirm_restart",))
 _OWN_IMPORT = re.compile(r"^\s*from \.(\w*) import (.+)$", re.MULTILINE)
 _HOME = re.compile(r"/root|/home/[^/]+")
 _PLAIN_INTERPRETER = re.compile(r"[A-Za-z0-9_./+-]+")
@@ -113,10 +116,12 @@ class WorkspaceCall:
         """Return the result that ``entry`` (a module of ``module_utils`` with ``changes`` and ``handle``) gives for ``request``.
 
         ``module`` is the Ansible module that does the same; ``attached`` may be given only to calls that :attr:`carries` is true for.
-        Raises ``AnsibleConnectionFailure`` when the host is unreachable, ``WorkspaceError`` with the workspace half's own sentence, and
-        :class:`InvalidInputError` where Ansible's temporary files would lie in the request's config dir.
+        Raises ``AnsibleConnectionFailure`` when the host is unreachable, ``WorkspaceError`` with the workspace half's own sentence, or when the run has
+        ended that asked for a change, and :class:`InvalidInputError` where Ansible's temporary files would lie in the request's config dir.
         """
         self._require_safe_temporary_directory(request["config_dir"])
+        if host_restart.changes(request) and request["operation"] not in _NOTES:
+            this_run.require_alive()
         plain_request = task_data.plain(request)
         login = f"user {self._action._get_remote_user()} on {self._action._play_context.remote_addr}"
         try:

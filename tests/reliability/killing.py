@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import random
 import typing
@@ -132,10 +133,10 @@ class Killer:
         return points_of(calls_of(request))
 
 
-def calls_of(request: dict[str, typing.Any]) -> list[Call]:
-    """Let a request get through; its calls that may change something."""
+def calls_of(request: dict[str, typing.Any], attached: bytes = b"") -> list[Call]:
+    """Let a request get through, with what is ``attached`` to it; its calls that may change something."""
     calls = []
-    with TracedProcess(lambda: plugin_request.handle(request)) as process:
+    with TracedProcess(lambda: _handle(request, attached)) as process:
         while True:
             call = process.next_call()
             if call is None:
@@ -164,9 +165,9 @@ def chosen(points: list[Point], sample: int | None, choice: random.Random) -> li
     return sorted(choice.sample(points, sample))
 
 
-def kill_at(request: dict[str, typing.Any], point: Point) -> str:
+def kill_at(request: dict[str, typing.Any], point: Point, attached: bytes = b"") -> str:
     """Carry out the request in a process that dies at this point. Returns a description of the call."""
-    with TracedProcess(lambda: plugin_request.handle(request)) as process:
+    with TracedProcess(lambda: _handle(request, attached)) as process:
         for _index in range(point.index + 1):
             call = process.next_call()
             if call is None:
@@ -179,6 +180,10 @@ def kill_at(request: dict[str, typing.Any], point: Point) -> str:
         text = _describe(process, description)
         process.kill()
     return text
+
+
+def _handle(request: dict[str, typing.Any], attached: bytes) -> dict[str, typing.Any]:
+    return plugin_request.handle(request, io.BytesIO(attached) if attached else None)
 
 
 def _describe(process: TracedProcess, call: Call) -> str:

@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import yaml
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.playbook.task import Task
 from ansible_collections.molecule_ai.workspace.plugins.action import workspace_maintenance as action
@@ -42,7 +43,7 @@ def fixture_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]
         return lambda stopped, options: bool(calls.append((what, stopped.container, options.docker_host))) or True
 
     monkeypatch.setattr(maintenance, "open_container", note("open"))
-    monkeypatch.setattr(maintenance, "close_container", note("close"))
+    monkeypatch.setattr(maintenance, "close_container", lambda stopped, options: maintenance.Closed(note("close")(stopped, options), ""))
     return calls
 
 
@@ -59,13 +60,20 @@ def test_check_mode_starts_nothing_and_does_not_guess(calls: list[tuple[str, str
     assert calls == []
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_check_mode_looks_whether_there_is_something_to_remove(calls: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
-    client = mock.Mock(**{"inspect_container.side_effect": None if there else docker.errors.NotFound("no such container")})
+@pytest.mark.parametrize(("whose", "changed"), [("ours", True), ("another run's", False), (None, False)])
+def test_check_mode_looks_whether_there_is_something_to_remove(monkeypatch: pytest.MonkeyPatch, whose: str | None, changed: bool) -> None:
+    monkeypatch.setattr(C, "DEFAULT_LOCAL_TMP", "/tmp/ours")
+    found = {"Id": "1", "Config": {"Labels": {maintenance.LABEL: "ws-one", maintenance.RUN_LABEL: whose}}}
+    client = mock.Mock(**{"inspect_container.side_effect": docker.errors.NotFound("no such container"), "inspect_container.return_value": found})
+    if whose is not None:
+        client.inspect_container.side_effect = None
     monkeypatch.setattr(docker_engine, "connect", lambda options: client)
-    predicted = run(check_mode=True, state="absent")
-    assert predicted["changed"] is there and "ansible_facts" not in predicted and calls == []
-    assert client.inspect_container.mock_calls == [mock.call("molecule-maintenance-ws-one")]
+    for check_mode in (True, False):
+        done = run(check_mode=check_mode, state="absent")
+        assert done["changed"] is changed and ("ansible_facts" in done) is not check_mode
+        assert bool(done.get("warnings")) is (whose == "another run's")
+        assert client.remove_container.called is (changed and not check_mode)
+    assert client.inspect_container.mock_calls == [mock.call("molecule-maintenance-ws-one")] * 2
 
 
 def test_documentation_names_every_option() -> None:

@@ -26,6 +26,8 @@ V2 = {"plugin.yaml": b"name: ecc\nversion: 2\n", "rules/two.md": b"# Two\n", "sk
 MEMORY = b"mine\n# Plugin: ecc / rule: one.md\n\n# One\n"
 # All that changes something on the workspace, by the name under which the code calls it.
 CALLS = ["open", "mkdir", "write", "fchown", "fchmod", "fsync", "rename", "unlink", "rmdir", "pwrite", "ftruncate"]
+# What a quota or a full disk still allows: it gives room back, or takes none.
+_WITHOUT_ROOM = {"unlink", "rmdir", "ftruncate", "fchmod", "fsync", "rename", "renameat2"}
 
 
 def installed(workspace: Workspace) -> Workspace:
@@ -63,10 +65,10 @@ def require_converges(workspace: Workspace) -> None:
 
 
 class Refusing:
-    """Lets the n-th call that changes something fail."""
+    """Lets the n-th call that changes something fail; ``lasting``: and from then on each that needs room."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, at: int) -> None:
-        self.number, self.at, self.calls = number, at, 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, at: int, lasting: bool = False) -> None:
+        self.number, self.at, self.calls, self.lasting = number, at, 0, lasting
         for name in CALLS:
             monkeypatch.setattr(os, name, self._counted(name, getattr(os, name)))
         monkeypatch.setattr(safe_files, "_renameat2", self._counted("renameat2", safe_files._renameat2))
@@ -75,7 +77,7 @@ class Refusing:
         def call(*arguments: typing.Any, **options: typing.Any) -> typing.Any:
             if name != "open" or arguments[1] & os.O_CREAT:
                 self.calls += 1
-                if self.calls == self.at:
+                if self.calls == self.at or (self.lasting and self.calls > self.at and name not in _WITHOUT_ROOM):
                     raise OSError(self.number, os.strerror(self.number))
             return real(*arguments, **options)
 
@@ -109,6 +111,34 @@ def test_whichever_call_is_refused(tmp_path: pathlib.Path, number: int, monkeypa
         at += STEP
     print(f"{errno.errorcode[number]}: calls refused {sum(outcomes.values())} of {refusing.calls}; {outcomes}")
     assert outcomes.get("V1, refused") and not outcomes.get("V1, done")
+
+
+def test_from_some_call_on_nothing_can_be_written_any_more(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a quota is used up, which stays so until somebody makes room: meanwhile each run fails with one sentence, and audits go on."""
+    outcomes: dict[str, int] = {}
+    at = 1
+    while True:
+        directory = tmp_path / str(at)
+        directory.mkdir()
+        workspace = installed(Workspace(directory))
+        sent = shipment(directory / "sent.tar", V2)
+        with monkeypatch.context() as patch:
+            refusing = Refusing(patch, errno.EDQUOT, at, lasting=True)
+            for _run in range(2):
+                observed = workspace.inspect({"ecc": V2})["plugins"]["ecc"]["digest"]
+                assert observed in (digest_of(V1), digest_of(V2)), f"call {at}"
+                plugins = [{"name": "ecc", "state": "present", "digest": digest_of(V2), "observed_digest": observed}]
+                try:
+                    workspace.handle("apply", plugins=plugins, shipment=sent)
+                except WorkspaceError as error:
+                    require_one_sentence(error, os.strerror(errno.EDQUOT))
+        if refusing.calls < at:
+            break
+        outcomes[state_of(workspace)] = outcomes.get(state_of(workspace), 0) + 1
+        require_converges(workspace)
+        at += STEP
+    print(f"EDQUOT for good: from {sum(outcomes.values())} of {refusing.calls} calls on; {outcomes}")
+    assert set(outcomes) == {"V1", "V2"}
 
 
 @pytest.fixture(name="mounted")

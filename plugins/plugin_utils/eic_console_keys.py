@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 import typing as t
+
+from . import eic_known_hosts
 
 _BEGIN, _END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
 # a line may have a kernel's or logger's prefix
@@ -43,25 +44,11 @@ def _is_key(kind: str, data: str) -> bool:
 def ensure(path: str, instance_id: str, console_output: t.Callable[[], str]) -> bool:
     """Let the known_hosts file ``path`` have lines for ``instance_id``; ``console_output`` is called only when it has none.
 
-    Returns False when the console shows no keys. Raises :class:`OSError` when the file cannot be written, and what ``console_output`` raises.
+    Returns False when the console shows no keys. Raises :class:`InvalidInputError` when the file cannot be used, and what ``console_output`` raises.
     """
-    if _knows(path, instance_id):
+    if eic_known_hosts.has(path, instance_id):
         return True
-    lines = "".join(f"{instance_id} {key}\n" for key in parse(console_output()))
-    if not lines:
-        return False
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        # one write: workers for other instances append at the same time
-        os.write(descriptor, lines.encode())
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def _knows(path: str, instance_id: str) -> bool:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return any(line.split(" ", 1)[0] == instance_id for line in file)
-    except FileNotFoundError:
-        return False
+    keys = parse(console_output())
+    if keys:
+        eic_known_hosts.add(path, instance_id, keys)
+    return bool(keys)

@@ -21,7 +21,7 @@ import typing as t
 import urllib.parse
 
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from . import aws_session, eic_budget, eic_console_keys, eic_errors, eic_identity, eic_master, eic_ticket, eic_tunnel, eic_use, run_directories
+from . import aws_session, eic_budget, eic_console_keys, eic_errors, eic_identity, eic_known_hosts, eic_master, eic_ticket, eic_tunnel, eic_use, run_directories
 from .eic_settings import Settings
 from .eic_target import Target, resolve
 from .eic_target_cache import CachedLookup, forget
@@ -119,10 +119,9 @@ def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterat
     lookup = CachedLookup(lambda: _ec2_client(settings, made), settings.target_cache, settings.target_cache_lifetime)
     target = resolve(settings.known, settings.instance_id, lookup, fips=fips, direct=settings.direct)
     public_key = _public_key(settings)
+    eic_known_hosts.prepare(settings.trusted_hosts, remember=settings.host_key_policy == "accept-new")
     if settings.host_key_policy == "console":
         _trust_console(settings, made)
-    elif settings.host_key_policy == "accept-new":
-        _check_known_hosts(settings)
     eic_ticket.take_report(settings.status_path)
     with _slot(settings, target, settings.tunnel_wait if wait is None else wait) as slot:
         # only now: the wait may have been longer than they last
@@ -269,6 +268,13 @@ def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: st
         # when it is ssh that gives up, it does so by its ConnectTimeout
         context = dataclasses.replace(context, seconds=settings.tunnel_timeout + settings.login_timeout)
         raise failure(settings, context, eic_errors.code_of_ssh_messages(messages))
+    if settings.host_key_policy == "accept-new":
+        try:
+            if not eic_known_hosts.has(settings.trusted_hosts, settings.instance_id):
+                raise EicError("HostKeyNotKept", context)
+        except WorkspaceError:
+            eic_master.stop(settings.ssh_executable, settings.control_path)
+            raise
 
 
 def failure(settings: Settings, context: eic_errors.Context, ssh_code: str) -> EicError:
@@ -289,17 +295,6 @@ def _public_key(settings: Settings) -> str:
         raise EicError("KeygenFailed", settings.context()) from error
 
 
-def _check_known_hosts(settings: Settings) -> None:
-    """A key that ssh cannot remember it accepts as well, with a warning that nobody sees: then each key would be the first one."""
-    try:
-        # it must be readable for ssh to compare, and writable to remember; ssh may make it at the same time, and neither takes anything from the other
-        os.close(os.open(settings.trusted_hosts, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise InvalidInputError(
-            f"{settings.trusted_hosts}: {error.strerror}; host keys cannot be remembered there, check ansible_eic_known_hosts_file"
-        ) from error
-
-
 def _trust_console(settings: Settings, made: t.Any) -> None:
     """Learn the instance's host keys from its console, unless they are known."""
     import botocore.exceptions
@@ -310,8 +305,6 @@ def _trust_console(settings: Settings, made: t.Any) -> None:
     try:
         if not eic_console_keys.ensure(settings.trusted_hosts, settings.instance_id, console_output):
             raise EicError("ConsoleWithoutKeys", settings.context())
-    except OSError as error:
-        raise InvalidInputError(f"{settings.trusted_hosts}: {error.strerror}; check ansible_eic_known_hosts_file") from error
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise aws_session.AwsError(aws_session.sentence(error, f"{settings.instance_id}: cannot read its console for the host keys")) from error
 

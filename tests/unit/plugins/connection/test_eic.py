@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -325,6 +326,8 @@ def test_every_failure_is_one_sentence_and_the_host_unreachable(controller: Cont
         ({"ansible_eic_ca_bundle": "/nonexistent.pem", "ansible_eic_private_address": ADDRESS, "ansible_eic_endpoint_id": ENDPOINT,
           "ansible_eic_endpoint_dns_name": DNS_NAME}, "CA bundle cannot be read"),
         ({"ansible_eic_known_hosts_file": "/etc"}, "/etc: Is a directory; host keys cannot be remembered there, check ansible_eic_known_hosts_file"),
+        # which forgets everything, so that each key would be the first one
+        ({"ansible_eic_known_hosts_file": "/dev/null"}, "/dev/null: it is not a regular file; host keys cannot be remembered there"),
     ],
 )
 def test_wrong_configuration_fails_the_task(controller: Controller, variables: dict[str, t.Any], words: str) -> None:
@@ -347,6 +350,24 @@ def test_a_changed_host_key_is_refused_and_named(controller: Controller) -> None
     controller.service.renew_host_key()
     message = controller.ansible("-m", "ping").message
     assert "host key has changed" in message and INSTANCE in message and f"{controller.directory}/known_hosts" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("ln -sf /dev/null", "it is a link, not a regular file"),
+        ("rm -f", "its host key was accepted and is not in"),
+    ],
+)
+def test_a_key_that_was_accepted_and_not_kept_opens_no_connection(controller: Controller, change: str, words: str) -> None:
+    """What ssh remembers is lost between the look at the file and the login's end."""
+    file, wrapper = controller.directory / "known_hosts", controller.directory / "ssh-that-forgets"
+    wrapper.write_text(f'#!/bin/sh\nssh "$@"\nstatus=$?\n{change} {shlex.quote(str(file))}\nexit $status\n')
+    wrapper.chmod(0o700)
+    controller.variables["ansible_ssh_executable"] = str(wrapper)
+    done = controller.ansible("-m", "ping")
+    assert "FAILED" in done.output and words in done.message and str(file) in done.message, done.output
+    assert not list((controller.directory / "cp").glob("eic-*")), "the connection was given up"
 
 
 def test_a_connection_lost_during_a_command_is_not_repeated(controller: Controller) -> None:

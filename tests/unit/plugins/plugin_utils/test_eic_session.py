@@ -231,16 +231,3 @@ def test_what_ssh_must_be_told_whatever_the_user_says(settings: eic_settings.Set
     assert {name: options[name] for name in ("GlobalKnownHostsFile", "VerifyHostKeyDNS") if name in options} == trusted_besides
     assert ("ProxyUseFdpass", "yes") in dict(argument.split("=", 1) for argument in eic_session.ssh_options(
         dataclasses.replace(made, direct=True), "/run/ticket")[1::2]).items()
-
-
-def test_known_hosts_are_made_private_and_kept(settings: eic_settings.Settings) -> None:
-    path = pathlib.Path(settings.known_hosts)
-    eic_session._check_known_hosts(settings)
-    assert path.stat().st_mode & 0o777 == 0o600
-    path.write_text("i-1 ssh-ed25519 A\n")
-    eic_session._check_known_hosts(settings)
-    assert path.read_text() == "i-1 ssh-ed25519 A\n"
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(InvalidInputError, match="host keys cannot be remembered there, check ansible_eic_known_hosts_file"):
-        eic_session._check_known_hosts(settings)

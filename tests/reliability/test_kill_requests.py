@@ -18,7 +18,7 @@ from killing import calls_of, chosen, kill_at, points_of
 from plugin_samples import digest_of
 from scenarios import NEW, OLD, SCENARIOS, Workspace
 
-POINTS = 20
+POINTS = 30
 RECEIPTS = ["ecc.json", "ecc.previous", "more.json", "more.previous", "other.previous"]
 STRAY = ".stray"
 TRANSFER = transfer_ids.make(f"{'a' * 16}-1-1")
@@ -33,10 +33,10 @@ def fixture_workspace(tmp_path: pathlib.Path) -> Workspace:
 
 
 def killed(workspace: Workspace, request: dict[str, typing.Any], seed: int, attached: bytes = b"") -> typing.Iterator[str]:
-    """Kill the request at some of its points, each time from the same state; after each, say where that was."""
+    """Kill the request at some of its points, at all where there are few, each time from the same state; after each, say where that was."""
     workspace.save("before")
     points = points_of(calls_of(request, attached))
-    for point in chosen(points, POINTS, random.Random(seed)):
+    for point in sorted({points[0], points[-1], *chosen(points, POINTS, random.Random(seed))}):
         workspace.restore("before")
         yield f"killed {point.where} call {point.index} ({kill_at(request, point, attached)})"
 

@@ -4,7 +4,9 @@
 """The action when something dies, lies, is lost or comes in between."""
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import subprocess
 from typing import Any
 from unittest import mock
@@ -12,6 +14,7 @@ from unittest import mock
 import pytest
 from action_workspace import Workspace, plugin
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible_collections.molecule_ai.workspace.plugins.action import molecule_plugin
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_slot, transfer_ids
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import processes
 
@@ -320,3 +323,29 @@ def test_what_a_process_that_has_ended_was_sending_is_removed_at_once(workspace:
     assert sorted(os.listdir(incoming)) == sorted(others) and workspace.operations == ["inspect", "apply"]
     workspace.run(**options)
     assert workspace.operations == ["inspect"]
+
+
+@pytest.mark.parametrize("workspace", [True], indirect=True, ids=["carried"])
+def test_a_worker_that_is_killed_between_two_pieces_leaves_nothing_behind_the_next_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(molecule_plugin, "MAX_ATTACHED_BYTES", 300)
+    workspace.run(plugins=[])
+    pieces = []
+
+    def die_after_two_pieces(request: dict[str, Any]) -> dict[str, Any]:
+        answer = workspace.handle(request)
+        pieces.append(request["operation"])
+        if pieces.count("receive") == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    workspace.answer = die_after_two_pieces
+    worker = multiprocessing.get_context("fork").Process(target=workspace.run, kwargs={"name": "ecc", "source": "./ecc"})
+    worker.start()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL
+    incoming = workspace.config_dir / ".molecule_ai/incoming"
+    (left,) = incoming.iterdir()
+    assert f"-{worker.pid}-" in left.name and left.stat().st_size == 600 and not (workspace.plugins / "ecc").exists()
+    workspace.answer = None
+    assert workspace.run(name="ecc", source="./ecc")["plugins"][0]["action"] == "installed"
+    assert list(incoming.iterdir()) == [] and (workspace.plugins / "ecc/rules/a.md").exists()

@@ -8,9 +8,9 @@ import ast
 import pathlib
 
 import pytest
-from ansible_collections.molecule_ai.workspace.plugins import module_utils
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request
 
-_DIRECTORY = pathlib.Path(module_utils.__path__[0])
+_DIRECTORY = pathlib.Path(plugin_request.__file__).parent
 _FLAGS = {"O_NOFOLLOW", "O_CLOEXEC"}
 _BELOW = {
     "open": {"dir_fd"}, "stat": {"dir_fd", "follow_symlinks"}, "readlink": {"dir_fd"}, "mkdir": {"dir_fd"}, "unlink": {"dir_fd"}, "rmdir": {"dir_fd"},
@@ -71,12 +71,13 @@ def _problems(called: str, call: ast.Call, constants: dict[str, ast.expr]) -> se
         return set()
     function = called[len("os."):]
     if function not in _BELOW:
-        by_descriptor = function not in ("listdir", "scandir") or ast.unparse(call.args[0]).endswith("_fd")
+        by_descriptor = function not in ("listdir", "scandir") or _dotted(call.args[0]).endswith("_fd")
         return set() if function in _HARMLESS and by_descriptor else {called}
-    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
     missing = {argument for argument in _BELOW[function] if argument not in given}
     found = {f"{called} without {argument}" for argument in missing}
-    if given.get("follow_symlinks", "False") != "False":
+    follows = given.get("follow_symlinks")
+    if follows is not None and not (isinstance(follows, ast.Constant) and follows.value is False):
         found.add(f"{called} that follows links")
     if function == "open":
         found |= {f"{called} without {flag}" for flag in _FLAGS - _names(call.args[1], constants)}

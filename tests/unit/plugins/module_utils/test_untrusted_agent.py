@@ -22,7 +22,7 @@ import typing
 
 import agent_attacks
 import pytest
-from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import plugin_request, transfer_ids
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 from plugin_samples import Workspace, digest_of, shipment
 
@@ -113,7 +113,9 @@ class Attacked(Workspace):
             ask("read", files=[{"plugin": "ecc", "path": path, "previous": True} for path in [*V1, "leak"]], max_bytes=1000)
             digests = {"digest": seen["previous"]["digest"], "observed_digest": seen["digest"]}
             ask("apply", plugins=[{"name": "ecc", "state": "rolled_back", **digests}])
-        ask("receive", transfer=os.urandom(16).hex(), offset=0, attached=io.BytesIO(b"piece"))
+        transfer = transfer_ids.make(f"{'a' * 16}-1-1")
+        ask("receive", transfer=transfer, offset=0, attached=io.BytesIO(b"piece"))
+        ask("apply", plugins=[], abandoned_transfers=[transfer])
         pending = ask("pending_restarts").get("restart_pending", {})
         ask("confirm_restart", install_ids=pending)
         return said

@@ -40,7 +40,8 @@ def page() -> str:
     for title, text, role, entry_point, wanted in _SECTIONS:
         options = {name: option for name, option in options_of_role(role, entry_point).items() if wanted(name)}
         parts.append(f"\n## {title}\n\n{text}\n\n")
-        parts.append(_table((f"`{name}`", option) for name, option in options.items()))
+        required_first = sorted(options.items(), key=lambda item: not item[1].get("required"))
+        parts.append(_table((f"`{name}`", option) for name, option in required_first))
     parts.append("\n## What the playbooks ask for\n\nBest as extra variables (`-e`), or in an AWX survey.\n\n| variable | playbook | |\n|---|---|---|\n")
     for name, meanings in sorted(of_playbooks().items()):
         told = dict.fromkeys(meanings.values())

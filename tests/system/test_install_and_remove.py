@@ -135,3 +135,17 @@ def test_one_run_over_all_tiers_reports_each_and_goes_on(lab: Lab, ansible: Call
     assert run.stats["outside"]["failures"] == 0 and "/download" in run.output
     for name in PUSH_WORKSPACES:
         assert lab.loaded_names(name) == ["browser-automation"], name
+
+
+def test_a_job_about_one_plugin_is_stopped_by_nothing_in_the_fleets_list(
+    lab: Lab, ansible: Callable[..., Run], workspace: str, plugin_sources: pathlib.Path
+) -> None:
+    """Not by a mistake in it, not by what nobody can compute, wherever it comes from; and nothing that it says of other plugins is done."""
+    ansible(INSTALL, limit=workspace, variables={"workspace_plugins": wanted(plugin_sources, "careful-bash")}).ok()
+    wrong = [{"name": "../up", "sorce": "nowhere"}, "a text", {"name": "superpowers", "state": "there"}]
+    one = {"workspace_plugin_name": "ecc", "workspace_plugin_source": str(plugin_sources / "ecc"), "plugins_exclusive": True}
+    ansible(INSTALL, limit=workspace, variables={**one, "workspace_plugins": wrong}).ok()
+    assert sorted(lab.loaded_names(workspace)) == ["careful-bash", "ecc"]
+    unknown = {"workspace_plugin_names": "ecc", "plugins_exclusive": True, "workspace_plugins": "{{ nobody.knows | mandatory }}"}
+    ansible(REMOVE, limit=workspace, variables=unknown).ok()
+    assert lab.loaded_names(workspace) == ["careful-bash"]

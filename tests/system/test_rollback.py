@@ -153,3 +153,14 @@ def test_a_container_that_a_plugin_keeps_down_is_rolled_back_and_started(
         assert lab.state(workspace) == "exited"
     finally:
         lab.runtime(workspace).start()
+
+
+@pytest.mark.parametrize("workspace", [EIC_WORKSPACE], indirect=True)
+def test_nothing_is_rolled_back_where_the_restart_would_throw_it_away(lab: Lab, ansible: Callable[..., Run], workspace: str) -> None:
+    """A restart by the platform replaces the instance and its disk, so it is refused before anything is touched."""
+    instance = lab.world.reload().instance_of(lab.world.workspace(workspace))["instance_id"]
+    variables = {**NAMES, "restart_method": "platform", **platform_variables(lab)}
+    run = ansible(ROLLBACK, limit=workspace, variables=variables)
+    assert run.stats[workspace]["failures"] == 1 and "gives it another one with an empty disk" in run.output, run.output
+    assert run.results("molecule_plugin") == [] and run.results("workspace_restart") == []
+    assert lab.world.reload().instance_of(lab.world.workspace(workspace))["instance_id"] == instance

@@ -154,6 +154,22 @@ def test_tags_of_the_playbooks_that_include_the_role(
     assert lab.snapshot(CANARY, "plugins/ecc") and len(lab.starts(CANARY)) == fresh[CANARY] + 1
 
 
+def test_skipping_a_tag_leaves_out_exactly_that_part(
+    lab: Lab, ansible: Callable[..., Run], fresh: dict[str, int], plugin_sources: pathlib.Path
+) -> None:
+    """Without plugins, what waits for a restart gets it and no plugin is asked about; without restart, plugins change and nothing restarts."""
+    named = {"workspace_plugin_names": "ecc"}
+    ansible(SYNC, "--skip-tags", "restart", limit=CANARY, variables={"workspace_plugins": wanted(plugin_sources, "ecc")}).ok()
+    assert lab.snapshot(CANARY, "plugins/ecc") and len(lab.starts(CANARY)) == fresh[CANARY]
+    # the list does not name ecc any more, and what is in it is not installed either
+    other = {"workspace_plugins": wanted(plugin_sources, "superpowers"), "plugins_exclusive": True}
+    run = ansible(SYNC, "--skip-tags", "plugins", limit=CANARY, variables=other).ok()
+    assert run.results("molecule_plugin") == [] and len(lab.starts(CANARY)) == fresh[CANARY] + 1 and lab.loaded_names(CANARY) == ["ecc"]
+    for playbook in ("molecule_ai.workspace.remove", "molecule_ai.workspace.rollback"):
+        run = ansible(playbook, "--skip-tags", "plugins", limit=CANARY, variables=named).ok()
+        assert run.results("molecule_plugin") == [] and lab.snapshot(CANARY, "plugins/ecc") and len(lab.starts(CANARY)) == fresh[CANARY] + 1
+
+
 def test_not_knowing_is_not_idle(lab: Lab, ansible: Callable[..., Run], fresh: dict[str, int], plugin_sources: pathlib.Path) -> None:
     """Without an answer of the platform nothing is touched."""
     wrong = {**platform_variables(lab), "workspace_platform_token": "wrong"}

@@ -32,7 +32,7 @@ HOSTILE = "</script><script>window.pwned=1</script>"
 METADATA = """
 import hashlib, json, os, sys
 found = {}
-for directory, directories, files in os.walk(sys.argv[1]):
+for directory, directories, files in (entry for root in sys.argv[1:] for entry in os.walk(root)):
     for name in [""] + files + [name for name in directories if os.path.islink(os.path.join(directory, name))]:
         path = os.path.join(directory, name) if name else directory
         status = os.lstat(path)
@@ -42,13 +42,19 @@ for directory, directories, files in os.walk(sys.argv[1]):
                        content, attributes]
 print(json.dumps(found))
 """
+HOMES = ["/root", "/home"]
+# Where a module unpacks itself for a moment, so of these directories themselves, and of nothing in them, size and times may change.
+TEMPORARY = ["/tmp", "/var/tmp", "/dev/shm"]
 
 
 def metadata(lab: Lab, workspace: str) -> dict[str, list[Any]]:
-    """Inode, mode, owner, links, size, times, bytes and extended attributes of everything in the config directory."""
-    outcome = lab.exec(workspace, "python3", "-c", METADATA, lab.config_dir(workspace))
+    """Inode, mode, owner, links, size, times, bytes and extended attributes of everything in the config directory, in homes and in temporary directories."""
+    outcome = lab.exec(workspace, "python3", "-c", METADATA, lab.config_dir(workspace), *HOMES, *TEMPORARY)
     assert outcome.status == 0, outcome.stderr
     found: dict[str, list[Any]] = json.loads(outcome.stdout)
+    assert found.keys() > {lab.config_dir(workspace), "/root", "/tmp"}
+    for directory in set(TEMPORARY) & found.keys():
+        found[directory][5:8] = []
     return found
 
 

@@ -4,11 +4,17 @@
 """Audits in which there is nothing to look at, in real runs: no report may say that all is well. What is looked at is tested on the lab."""
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -29,14 +35,17 @@ class Audit:
         path.write_text(text)
         return str(path)
 
-    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_", "DOCKER_"))}
         environment |= {
             "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_LOCALHOST_WARNING": "false", "ANSIBLE_NOCOLOR": "true",
             "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
             "ANSIBLE_CALLBACKS_ENABLED": "molecule_ai.workspace.drift", "MOLECULE_AI_DRIFT_OUTPUT_DIR": str(self.directory / "report"),
         }
-        return subprocess.run(command, env=environment, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        return environment
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=self.environment(), cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
     def playbook(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._run("ansible-playbook", "molecule_ai.workspace.audit", *arguments)
@@ -71,6 +80,59 @@ def test_a_marked_source_beside_workspaces_that_could_be_looked_at(audit: Audit)
     assert "is not complete" in run.stdout
     assert audit.playbook(*inventories, "-e", "workspace_audit_fail_on=drift").returncode == 0
     assert audit.command(*inventories).returncode == 4
+
+
+def on_screen(written: str) -> list[str]:
+    """The lines that a terminal shows in the end: a carriage return goes back to the line's start, and CSI K erases from there."""
+    lines, at = [""], 0
+    for part in re.findall("\x1b\\[K|\x1b\\[[0-9;]*m|\r|\n|[^\x1b\r\n]+", written):
+        if part == "\n":
+            lines.append("")
+            at = 0
+        elif part == "\r":
+            at = 0
+        elif part == "\x1b[K":
+            lines[-1] = lines[-1][:at]
+        elif not part.startswith("\x1b"):
+            lines[-1] = lines[-1][:at] + part + lines[-1][at + len(part):]
+            at += len(part)
+    return lines
+
+
+def test_the_live_line_on_a_terminal(audit: Audit) -> None:
+    """A real pseudo-terminal, not wide: the line never wraps, never mixes with a line of Ansible's, and is gone in the end."""
+    hosts = {f"outside-{number}": {"workspace_id": f"3f2b8c1e-9a47-4d0e-8b15-6c7d8e9f0a{number:02d}", "workspace_runtime": "external"} for number in range(6)}
+    inventory = audit.inventory("hosts.yml", json.dumps({"workspaces": {"vars": {"workspace_plugins": []}, "hosts": hosts}}))
+    ours, theirs = pty.openpty()
+    try:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+        process = subprocess.Popen(
+            [str(PROGRAMS / "ansible-playbook"), "molecule_ai.workspace.audit", "-i", inventory, "--forks", "3"],
+            env={**audit.environment(), "TERM": "xterm"}, cwd=audit.directory, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        written = b""
+        try:
+            # On Linux, reading from a terminal that nobody has open any more is an error and not the end.
+            with contextlib.suppress(OSError):
+                while data := os.read(ours, 65536):
+                    written += data
+            assert process.wait(timeout=120) == 0, written
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    finally:
+        os.close(ours)
+    text = written.decode()
+    drawn = re.findall("\r\x1b\\[K(Audit [^\r\n\x1b]*)", text)
+    assert drawn and all(len(line) < 60 for line in drawn), text
+    assert re.match(r"Audit [0-6]/6 \(\d+ %\), 0 drifted, 0 unknown", drawn[0])
+    shown = on_screen(text)
+    assert not [line for line in shown if re.search(r"Audit \d+/6", line)], shown
+    assert "Audit of 6 workspaces: 0 in sync, 0 drifted, 0 unknown, 0 not there, 6 external" in "\n".join(shown)
+    # each of Ansible's own lines is whole
+    assert len([line for line in shown if re.match(r"TASK \[|PLAY \[|PLAY RECAP", line)]) == len(re.findall(r"TASK \[|PLAY \[|PLAY RECAP", text))
 
 
 def test_an_inventory_that_cannot_be_read(audit: Audit) -> None:

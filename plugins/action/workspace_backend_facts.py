@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 import typing as t
+
+from ansible import constants as C
 
 from ..module_utils import names
 from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
@@ -42,15 +45,18 @@ class ActionModule(ControllerAction):
             mutually_exclusive=[("workspace_id", "workspaces"), ("workspaces", "known")],
             required_one_of=[("workspace_id", "workspaces")],
         )
-        known = known_backend(arguments, task_vars.get("ansible_facts") or {}, time.time())
-        return {"changed": False, "ansible_facts": {"workspace_backend": known} if known else facts(arguments)}
+        run = os.path.basename(C.DEFAULT_LOCAL_TMP)  # a directory of this run only, and of all its workers
+        known = known_backend(arguments, task_vars.get("ansible_facts") or {}, time.time(), run)
+        return {"changed": False, "ansible_facts": {"workspace_backend": {**known, "run": run}} if known else facts(arguments)}
 
 
-def known_backend(arguments: t.Mapping[str, t.Any], found_before: t.Mapping[str, t.Any], now: float) -> dict[str, t.Any] | None:
-    """The answer that an inventory has given already, if it may still be used; ``now`` and ages are in seconds.
+def known_backend(arguments: t.Mapping[str, t.Any], found_before: t.Mapping[str, t.Any], now: float, run: str) -> dict[str, t.Any] | None:
+    """The answer that an inventory has given already, if it may still be used; ``now`` and ages are in seconds, ``run`` names this run.
 
     It may not when it did not find the workspace, when it is too old, or when a task has found something else since (``found_before``, the host's facts):
     then the workspace may have moved, as after a restart by the platform. Raises :class:`InvalidInputError` if it is about another workspace.
+    Nor may it when it is what an earlier run has taken: ansible-core lets facts hide the inventory's variables, and a fact cache keeps them, so what the
+    inventory says by now is not to be seen.
     """
     known = arguments.get("known")
     if not known or not is_integer(known.get("looked_up_at")) or known.get("lookup") != "found":
@@ -58,8 +64,10 @@ def known_backend(arguments: t.Mapping[str, t.Any], found_before: t.Mapping[str,
     workspace_id = (arguments.get("workspace_id") or "").strip()
     if known.get("workspace_id") != workspace_id:
         raise InvalidInputError(f"known is about workspace {known.get('workspace_id')}, not about {workspace_id}: give the host variable workspace_backend")
-    before = found_before.get("workspace_backend")
-    if before and task_data.plain(before) != known:
+    if known.get("run") not in (None, run):
+        return None
+    before = task_data.plain(found_before.get("workspace_backend"))
+    if before and {**before, "run": None} != {**known, "run": None}:
         return None
     return known if now - known["looked_up_at"] <= arguments["max_age"] else None
 

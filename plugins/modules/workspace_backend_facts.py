@@ -108,7 +108,8 @@ options:
   known:
     description:
       - What the inventory P(molecule_ai.workspace.workspaces#inventory) has found, its host variable C(workspace_backend). It is returned instead of a lookup
-        unless it did not find the workspace, is older than O(max_age), or a task has found something else since.
+        unless it did not find the workspace, is older than O(max_age), is what a cache of facts has kept of an earlier run, or a task has found something else
+        since.
     type: dict
   max_age:
     description:
@@ -315,6 +316,12 @@ ansible_facts:
             - When an inventory found this, in seconds since 1970; V(null) if this task has looked.
           returned: always
           type: int
+          sample: null
+        run:
+          description:
+            - The run of Ansible that has taken this from O(known), else V(null). A cache of facts may show it to a later run, which then looks by itself.
+          returned: always
+          type: str
           sample: null
         download_hint:
           description: What to do instead of a push, on tier V(external), else V(null).

@@ -142,6 +142,7 @@ class Backend:
             "engine": dict(engine or {}) if self.tier == "docker" or self.stopped_container else None,
             "connection": dict(connection),
             "looked_up_at": self.looked_up_at,
+            "run": None,
             "download_hint": download_hint(self.workspace.workspace_id) if self.tier == "external" else None,
         }
 

@@ -5,11 +5,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
 import typing as t
 from unittest import mock
 
 import pytest
 import yaml
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.playbook.task import Task
 from ansible_collections.molecule_ai.workspace.plugins.action import workspace_backend_facts as action
@@ -121,6 +127,8 @@ def test_return_values_are_documented() -> None:
 
 NOW = 1_780_000_000
 KNOWN = {"workspace_id": ID, "tier": "eic", "lookup": "found", "looked_up_at": NOW - 100}
+RUN = "ansible-local-1"
+TAKEN = {**KNOWN, "run": RUN}
 
 
 @pytest.mark.parametrize(
@@ -132,11 +140,15 @@ KNOWN = {"workspace_id": ID, "tier": "eic", "lookup": "found", "looked_up_at": N
         (KNOWN, {"workspace_backend": KNOWN}, 100, True),
         # a task has looked since, as after a restart by the platform
         (KNOWN, {"workspace_backend": {**KNOWN, "looked_up_at": None}}, 100, False),
+        # as a fact it hides the inventory's variable: of this run it is the same, a cache's of an earlier one may be anything
+        (TAKEN, {"workspace_backend": TAKEN}, 100, True), (KNOWN, {"workspace_backend": TAKEN}, 100, True),
+        ({**TAKEN, "run": "another"}, {"workspace_backend": {**TAKEN, "run": "another"}}, 100, False),
+        (KNOWN, {"workspace_backend": {**TAKEN, "run": "another", "tier": "docker"}}, 100, False),
     ],
 )
 def test_what_the_inventory_knows_is_used_while_it_can_be(known: t.Any, before: dict[str, t.Any], max_age: int, used: bool) -> None:
-    found = action.known_backend({"workspace_id": f" {ID} ", "known": known, "max_age": max_age}, before, NOW)
-    assert found == (KNOWN if used else None)
+    found = action.known_backend({"workspace_id": f" {ID} ", "known": known, "max_age": max_age}, before, NOW, RUN)
+    assert found == (known if used else None)
 
 
 def test_what_is_known_of_another_workspace_is_refused() -> None:
@@ -146,4 +158,37 @@ def test_what_is_known_of_another_workspace_is_refused() -> None:
 
 def test_a_fresh_answer_of_the_inventory_asks_nobody() -> None:
     known = {**KNOWN, "looked_up_at": 1 << 40}
-    assert run(workspace_id=ID, known=known, docker_host="tcp://127.0.0.1:1")["ansible_facts"] == {"workspace_backend": known}
+    assert run(workspace_id=ID, known=known, docker_host="tcp://127.0.0.1:1")["ansible_facts"] == {
+        "workspace_backend": {**known, "run": pathlib.Path(C.DEFAULT_LOCAL_TMP).name}}
+
+
+def test_a_fact_cache_does_not_hide_what_the_inventory_says_by_now(tmp_path: pathlib.Path) -> None:
+    """Two runs with one persistent cache; in between the workspace has moved, and the inventory says so."""
+    repository = pathlib.Path(__file__).resolve().parents[4]
+    inventory, play = tmp_path / "hosts.json", tmp_path / "play.yml"
+    show = {"ansible.builtin.debug": {"msg": "it is {{ ansible_facts.workspace_backend.download_hint }}"}}
+    # twice, because in one run what was taken once is taken again
+    play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": ["molecule_ai.workspace.backend"] * 2, "tasks": [show]}]))
+
+    def run_play(hint: str, looked_up_at: int) -> str:
+        known = {"workspace_id": ID, "tier": "external", "lookup": "found", "reason": "", "download_hint": hint, "connection": {}, "looked_up_at": looked_up_at}
+        host = {"workspace_id": ID, "workspace_runtime": "external", "workspace_backend": known}
+        inventory.write_text(json.dumps({"all": {"hosts": {"w": host}}}))
+        completed = subprocess.run(
+            [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), str(play)],
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                "ANSIBLE_COLLECTIONS_PATH": str(repository / ".cache" / "collections"), "ANSIBLE_NOCOLOR": "true",
+                "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
+            },
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        return completed.stdout
+
+    now = int(time.time())
+    assert "it is where it was" in run_play("where it was", now - 100)
+    assert len(list((tmp_path / "facts").iterdir())) == 1
+    second = run_play("elsewhere", now)
+    # it has looked by itself, and so knows what is true
+    assert "where it was" not in second and f"/workspaces/{ID}/plugins/" in second, second

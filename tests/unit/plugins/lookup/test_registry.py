@@ -4,7 +4,12 @@
 """What a registry offers, and what in it cannot be installed."""
 from __future__ import annotations
 
+import json
+import os
 import pathlib
+import re
+import subprocess
+import sys
 from unittest import mock
 
 import pytest
@@ -34,3 +39,30 @@ def test_plugins_and_what_is_none(tmp_path: pathlib.Path) -> None:
 def test_what_is_no_registry(tmp_path: pathlib.Path) -> None:
     with pytest.raises(AnsibleLookupError, match="cannot be listed"):
         run(tmp_path / "missing")
+
+
+def playbook(*arguments: str) -> subprocess.CompletedProcess[str]:
+    collections = pathlib.Path(__file__).resolve().parents[4] / ".cache" / "collections"
+    return subprocess.run(
+        [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "molecule_ai.workspace.registry", *arguments],
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}, "ANSIBLE_COLLECTIONS_PATH": str(collections),
+            "ANSIBLE_NOCOLOR": "true", "ANSIBLE_SHOW_CUSTOM_STATS": "true", "ANSIBLE_LOCALHOST_WARNING": "false",
+        },
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_the_playbook_lists_them_and_leaves_them_as_artifacts(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "ecc").mkdir()
+    (tmp_path / "ecc" / "plugin.yaml").write_text("version: 2.0.1\nruntimes: [claude_code]\n")
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "plugin.yaml").write_text("{}")
+    listed = playbook("-e", f"plugins_registry={tmp_path}")
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert '"bare without a version"' in listed.stdout and '"ecc 2.0.1"' in listed.stdout and "changed=0" in listed.stdout
+    artifacts = json.loads(re.search(r"RUN: (\{.*\})", listed.stdout)[1])
+    assert artifacts == {"workspace_registry_plugins": [
+        {"name": "bare", "version": None, "runtimes": []}, {"name": "ecc", "version": "2.0.1", "runtimes": ["claude_code"]}]}
+    refused = playbook()
+    assert refused.returncode == 2 and "set plugins_registry to the directory" in refused.stdout and "Traceback" not in refused.stderr

@@ -328,7 +328,7 @@ from ansible.utils.vars import combine_vars
 
 from ..module_utils import names
 from ..module_utils.errors import InvalidInputError, WorkspaceError
-from ..plugin_utils import backend, constructed_host, fleet_backends, fleet_hosts, fleet_merge, fleet_records, fleet_sources, preload, task_data
+from ..plugin_utils import backend, constructed_host, fleet_backends, fleet_cache, fleet_hosts, fleet_merge, fleet_records, fleet_sources, preload, task_data
 
 try:
     from ansible.template import trust_as_template
@@ -337,7 +337,6 @@ except ImportError:  # ansible-core up to 2.18
 
 FAILURES = "workspace_inventory_failures"
 _SUFFIXES = ("workspaces.yml", "workspaces.yaml")
-_CACHE_VERSION = 3
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -400,20 +399,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         caching, key = self.get_option("cache"), self.get_cache_key(path)
         if caching and cache:
             try:
-                data = self._cache[key]
-                if data["version"] == _CACHE_VERSION and data["digest"] == fleet_sources.digest(sources, path, bytes.fromhex(data["salt"])):
-                    return {source.name: fleet_records.Answer.from_data(data["answers"][source.name]) for source in sources}, int(data["looked_up_at"])
+                return fleet_cache.answers(self._cache[key], sources, path)
             except (KeyError, TypeError, ValueError):
                 self.display.vvv(f"{path}: nothing usable is cached, so the sources are asked")
-        looked_up_at, salt = int(time.time()), os.urandom(16)
         # before they are asked: a file that is written meanwhile has another
-        digest = fleet_sources.digest(sources, path, salt) if caching else None
+        identity = fleet_cache.Identity.of(sources, path) if caching else None
+        looked_up_at = int(time.time())
         answers = fleet_sources.ask(sources, self._load(os.path.dirname(os.path.abspath(path))))
-        if caching and not any(answer.failure for answer in answers.values()):
-            self._cache[key] = {
-                "version": _CACHE_VERSION, "digest": digest, "salt": salt.hex(), "looked_up_at": looked_up_at,
-                "answers": {name: answer.to_data() for name, answer in answers.items()},
-            }
+        if identity and not any(answer.failure for answer in answers.values()):
+            self._cache[key] = fleet_cache.entry(identity, answers, looked_up_at)
         return answers, looked_up_at
 
     def _last_known(
@@ -421,24 +415,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     ) -> list[fleet_merge.FleetWorkspace]:
         """Workspaces that the last complete inventory knew from a source that failed now, and that nothing knows any more.
 
-        Their names are kept in the cache beside what the sources said, without an end, because an outage lasts longer than a cache entry. A source that
-        looks elsewhere now does not remember what it found there.
+        They are kept in the cache beside what the sources said, without an end, because an outage lasts longer than a cache entry.
         """
         if not self.get_option("cache"):
             return []
         options = {"_uri": self.get_option("cache_connection"), "_prefix": f"{self.get_option('cache_prefix')}last_known_", "_timeout": 0}
         store = get_cache_plugin(self.get_option("cache_plugin"), **{name: value for name, value in options.items() if value is not None})
-        key, places = self.get_cache_key(path), fleet_sources.places(sources)
+        key = self.get_cache_key(path)
         if failed:
-            last = store.get(key) or {}
-            failed = {name for name in failed if last.get("places", {}).get(name) == places[name]}
-            return [
-                fleet_merge.FleetWorkspace(workspace_id, sources=known["sources"], fields=known["fields"])
-                for workspace_id, known in last.get("workspaces", {}).items()
-                if workspace_id not in fleet.workspaces and failed.intersection(known["sources"])
-            ]
-        known = {each.workspace.workspace_id: {"sources": each.workspace.sources, "fields": each.workspace.fields} for each in located}
-        store[key] = {"places": places, "workspaces": known}
+            return fleet_cache.missing(store.get(key) or {}, sources, failed, fleet.workspaces)
+        store[key] = fleet_cache.memory(sources, located)
         store.set_cache()
         return []
 

@@ -166,9 +166,10 @@ def test_a_fact_cache_does_not_hide_what_the_inventory_says_by_now(tmp_path: pat
     """Two runs with one persistent cache; in between the workspace has moved, and the inventory says so."""
     repository = pathlib.Path(__file__).resolve().parents[4]
     inventory, play = tmp_path / "hosts.json", tmp_path / "play.yml"
+    find = {"ansible.builtin.include_role": {"name": "molecule_ai.workspace.backend"}}
     show = {"ansible.builtin.debug": {"msg": "it is {{ ansible_facts.workspace_backend.download_hint }}"}}
     # twice, because in one run what was taken once is taken again
-    play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": ["molecule_ai.workspace.backend"] * 2, "tasks": [show]}]))
+    play.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [find, find, show]}]))
 
     def run_play(hint: str, looked_up_at: int) -> str:
         known = {"workspace_id": ID, "tier": "external", "lookup": "found", "reason": "", "download_hint": hint, "connection": {}, "looked_up_at": looked_up_at}

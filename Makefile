@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` (see it work) and `make test` (see it hold). Both set up everything they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sanity unit pythons cores fuzz page reliability build-check importer docs system molecule pages screenshots coverage lab-up lab-status lab-down build clean
+.PHONY: help setup demo test lint sanity unit pythons cores fuzz page reliability build-check importer docs system molecule pages screenshots coverage mutation lab-up lab-status lab-down build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,12 @@ pages: setup ## Write the pages of docs/ that are made from code, and draw the d
 screenshots: setup ## Take the pictures of the audit's page for docs/
 	@cd tests/page && ../../.cache/venv/bin/python screenshots.py
 
-coverage: setup ## Which lines and branches the unit tests reach
-	@tests/coverage
+coverage: setup ## Which lines and branches the unit tests reach, and whether that is enough
+	@tests/test unit
+	@echo "the lines: .cache/coverage/html/index.html"
+
+mutation: setup ## Whether the unit tests notice small changes of the code: a sample
+	@tests/mutation
 
 lab-up: setup ## Start the lab (Docker engine, workspaces, simulated AWS) and leave it running
 	@tests/lab-command up

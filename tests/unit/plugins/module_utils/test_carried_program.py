@@ -4,14 +4,18 @@
 """The carried program, run as a workspace runs it: by another Python, on its standard input, with nothing else of ours in sight."""
 from __future__ import annotations
 
+import io
 import json
+import pathlib
 import subprocess
+import sys
 
 import pytest
 from programs import WORKSPACE_PYTHONS, find_python
 
 pytest.importorskip("ansible.constants")  # the controller's part of it is not for every Python
 
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import carried_program
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.carried_program import MARK
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import workspace_call
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.run_cache import RunCache
@@ -86,3 +90,41 @@ def test_nothing_of_the_environment_has_a_say(ran, tmp_path, config_dir, monkeyp
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     request = {"version": 1, "operation": "pending_restarts", "config_dir": config_dir}
     assert "result" in answer(ran(stream(tmp_path, request)))
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Runs the program's text in this process, and forgets its modules afterwards."""
+
+    def run(stream: bytes) -> str:
+        file = io.BytesIO(stream)
+        program = file.read(int(file.readline()))
+        assert program == pathlib.Path(carried_program.__file__).read_bytes()
+        return carried_program.run(file)
+
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    yield run
+    for name in [name for name in sys.modules if name.partition(".")[0] == carried_program.PACKAGE]:
+        del sys.modules[name]
+
+
+def test_modules_come_from_the_stream_and_are_run_when_they_are_used(here, tmp_path, config_dir):
+    request = {"version": 1, "operation": "pending_restarts", "config_dir": config_dir}
+    line = here(stream(tmp_path, request))
+    assert json.loads(line[len(MARK) :])["result"]["restart_pending"] == {}
+    used, unused = (sys.modules[f"{carried_program.PACKAGE}.{name}"] for name in ("plugin_request", "plugin_store"))
+    assert used.__spec__.origin == used.__name__ and "handle" in object.__getattribute__(used, "__dict__")
+    assert "apply" not in object.__getattribute__(unused, "__dict__"), "nothing was to be changed"
+    assert sys.meta_path[0].find_spec("json") is None
+
+
+def test_a_file_that_goes_with_the_request_reaches_it(here, tmp_path, config_dir):
+    request = {"version": 1, "operation": "receive", "config_dir": config_dir, "owner": [0, 0], "transfer": "0" * 32, "offset": 0}
+    whole = workspace_call.program_stream(RunCache(tmp_path / "cache"), "plugin_request", request, False, b"a piece")
+    assert json.loads(here(whole)[len(MARK) :])["result"] == {"size": len(b"a piece")}
+
+
+def test_a_request_that_was_cut_off_says_that_nothing_was_done(here, tmp_path, config_dir):
+    request = {"version": 1, "operation": "pending_restarts", "config_dir": config_dir}
+    with pytest.raises(EOFError, match="nothing was done"):
+        here(stream(tmp_path, request)[:-1])

@@ -20,6 +20,7 @@ import threading
 import typing as t
 import urllib.parse
 
+import measured
 import pytest
 
 pytest.importorskip("botocore")
@@ -58,7 +59,7 @@ class Aws:
         """What the collection resolves with these options in this environment."""
         surroundings = {
             "HOME": str(self.home), "PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL_STS": self.url,
-            "AWS_ENDPOINT_URL_SSO": self.url, **environment,
+            "AWS_ENDPOINT_URL_SSO": self.url, **measured.environment(), **environment,
         }
         command = [sys.executable, "-c", RESOLVE, str(COLLECTIONS), json.dumps(options or {})]
         done = subprocess.run(command, env=surroundings, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=100)

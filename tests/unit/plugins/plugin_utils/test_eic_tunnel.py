@@ -20,6 +20,7 @@ import threading
 import time
 import typing as t
 
+import measured
 import pytest
 import websockets
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_ticket, eic_tunnel
@@ -50,7 +51,7 @@ class Tunnel:
         self.path = str(directory / "ticket")
         eic_ticket.write(self.path, ticket)
         clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        command = [sys.executable, "-I", "-S", eic_tunnel.__file__, self.path]
+        command = [sys.executable, "-I", "-S", *measured.arguments(eic_tunnel.__file__), self.path]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**clean, **environment},
             # a test that runs in the background of a shell would hand down that it is ignored
@@ -104,7 +105,7 @@ def test_a_denied_push_is_reported_once(ticket: eic_ticket.Ticket, service: EicS
 
 def test_without_a_ticket_it_says_so_beside_where_the_ticket_should_be(tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "ticket")
-    done = subprocess.run([sys.executable, "-I", "-S", eic_tunnel.__file__, path], capture_output=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-I", "-S", *measured.arguments(eic_tunnel.__file__), path], capture_output=True, timeout=30, check=False)
     assert done.returncode == 1
     assert eic_ticket.take_report(f"{path}.status").code == "TicketMissing"
 

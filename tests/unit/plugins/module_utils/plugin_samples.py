@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import os
 import pathlib
 import tarfile
@@ -29,6 +30,21 @@ V2 = {
     "rules/two.md": b"# Two\n",
     "skills/helper/SKILL.md": b"---\nid: helper\n---\nbetter\n",
 }
+# What the runtime places something of: some of it, and all kinds.
+CHANGING = {"plugin.yaml": b"name: ecc\n", "rules/one.md": b"# One\n\ntext\n", "skills/helper/SKILL.md": b"helper\n", "hooks/check.sh": (b"#!/bin/sh\n", 0o755)}
+COMPLETE = dict(
+    CHANGING,
+    **{
+        "GUIDE.md": b"# Guide\n",
+        "commands/go.md": b"go\n",
+        "settings-fragment.json": json.dumps(
+            {
+                "model": "a",
+                "hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [{"type": "command", "command": "${CLAUDE_DIR}/hooks/check.sh"}]}]},
+            }
+        ).encode(),
+    },
+)
 
 Files = typing.Mapping[str, typing.Any]
 

@@ -4,35 +4,19 @@
 """What the workspace half does for a request: the promises of inspect, apply, read, pending_restarts and confirm_restart."""
 from __future__ import annotations
 
-import io
 import json
 import os
-import pathlib
 import shutil
-import time
 
 import pytest
 from adapter_simulation import Adapter
-from ansible_collections.molecule_ai.workspace.plugins.module_utils import directory_files, plugin_request, plugin_slot, safe_files
-from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import BusyError, ConflictError, InvalidInputError, WorkspaceError
+from ansible_collections.molecule_ai.workspace.plugins.module_utils import directory_files, plugin_slot, safe_files
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import BusyError, ConflictError, WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.workspace_directories import open_for_reading
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.workspace_lock import writer_lock
-from plugin_samples import OWNER, V1, V2, Workspace, contents, digest_of, members, pack, shipment, write_tree
+from plugin_samples import COMPLETE, V1, V2, Workspace, contents, digest_of, members, pack, shipment, write_tree
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-CHANGING = {"plugin.yaml": b"name: ecc\n", "rules/one.md": b"# One\n\ntext\n", "skills/helper/SKILL.md": b"helper\n", "hooks/check.sh": (b"#!/bin/sh\n", 0o755)}
-
-
-@pytest.fixture(name="workspace")
-def fixture_workspace(tmp_path: pathlib.Path) -> Workspace:
-    return Workspace(tmp_path)
-
-
-@pytest.fixture(name="installed")
-def fixture_installed(workspace: Workspace) -> Workspace:
-    workspace.apply({"ecc": V1})
-    workspace.handle("confirm_restart", install_ids=workspace.handle("pending_restarts")["restart_pending"])
-    return workspace
 
 
 def everything(workspace: Workspace):
@@ -280,131 +264,6 @@ def test_a_broken_receipt_does_not_hide_the_plugin(installed):
     assert installed.inspect({"ecc": V2})["plugins"]["ecc"]["receipt"]["digest"] == digest_of(V2)
 
 
-# Placements -----------------------------------------------------------------------------------------------------------
-
-
-def test_placements_of_a_plugin_that_does_not_differ_are_looked_at_when_asked_for(workspace):
-    workspace.apply({"ecc": CHANGING})
-    Adapter(workspace.config, str(workspace.config / ".claude")).start()
-    hook = workspace.config / ".claude" / "hooks" / "check.sh"
-    hook.write_bytes(b"changed by hand")
-    assert workspace.inspect({"ecc": CHANGING})["plugins"]["ecc"]["placements"] is None
-    kept = workspace.inspect({"ecc": CHANGING}, placements=True)["plugins"]["ecc"]["placements"]["kept"]
-    assert [(entry["path"], entry["reason"]) for entry in kept] == [(".claude/hooks/check.sh", "changed since it was placed")]
-    assert hook.read_bytes() == b"changed by hand"
-
-
-@pytest.mark.parametrize("wanted", [V2, None], ids=["upgrade", "removal"])
-def test_the_old_versions_placements_go_and_what_was_changed_stays(workspace, wanted):
-    (workspace.config / "CLAUDE.md").write_bytes(b"my own line\n")
-    workspace.apply({"ecc": CHANGING})
-    Adapter(workspace.config, str(workspace.config / ".claude")).start()
-    assert b"# One" in (workspace.config / "CLAUDE.md").read_bytes()
-    (workspace.config / ".claude" / "hooks" / "check.sh").write_bytes(b"changed by hand")
-    predicted = workspace.inspect({"ecc": wanted})["plugins"]["ecc"]["placements"]
-    result = workspace.apply({"ecc": wanted})["plugins"]["ecc"]
-    assert {"removed": result["removed_placements"], "kept": result["kept"]} == predicted
-    assert b"# One" not in (workspace.config / "CLAUDE.md").read_bytes()
-    assert (workspace.config / "CLAUDE.md").read_bytes().startswith(b"my own line\n")
-    assert not (workspace.config / "skills" / "helper" / "SKILL.md").exists()
-    assert (workspace.config / ".claude" / "hooks" / "check.sh").read_bytes() == b"changed by hand"
-    assert [kept["path"] for kept in result["kept"]] == [".claude/hooks/check.sh"]
-
-
-COMPLETE = dict(
-    CHANGING,
-    **{
-        "GUIDE.md": b"# Guide\n",
-        "commands/go.md": b"go\n",
-        "settings-fragment.json": json.dumps(
-            {
-                "model": "a",
-                "hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": [{"type": "command", "command": "${CLAUDE_DIR}/hooks/check.sh"}]}]},
-            }
-        ).encode(),
-    },
-)
-
-
-def tamper(workspace: Workspace) -> None:
-    """Change, remove and add what the runtime places something of, in the live plugin."""
-    live = workspace.plugins / "ecc"
-    for path in ("rules/one.md", "hooks/check.sh", "commands/go.md"):
-        (live / path).write_bytes(b"changed in the live plugin\n")
-    (live / "skills" / "helper" / "extra.md").write_bytes(b"added to the live plugin\n")
-    for path in ("GUIDE.md", "skills/helper/SKILL.md", "settings-fragment.json"):
-        (live / path).unlink()
-
-
-@pytest.mark.parametrize("restarted", [False, True], ids=["not restarted since", "restarted since"])
-@pytest.mark.parametrize("vanished", [False, True], ids=["live plugin tampered with", "live plugin deleted"])
-@pytest.mark.parametrize("wanted", [COMPLETE, V2, None], ids=["repair", "upgrade", "removal"])
-def test_what_was_placed_of_the_installed_version_goes_whatever_became_of_the_live_one(workspace, wanted, vanished, restarted):
-    (workspace.config / "CLAUDE.md").write_bytes(b"my own line\n")
-    workspace.apply({"ecc": COMPLETE})
-    adapter = Adapter(workspace.config, str(workspace.config / ".claude"))
-    adapter.start()
-    if vanished:
-        shutil.rmtree(workspace.plugins / "ecc")
-    else:
-        tamper(workspace)
-    if restarted:
-        adapter.start()
-    predicted = workspace.inspect({"ecc": wanted})["plugins"]["ecc"]["placements"]
-    result = workspace.apply({"ecc": wanted})["plugins"]["ecc"]
-    assert {"removed": result["removed_placements"], "kept": result["kept"]} == predicted
-    assert result["kept"] == [] and "CLAUDE.md: rule one.md" in result["removed_placements"]
-    left = sorted(str(path.relative_to(workspace.config)) for path in workspace.config.rglob("*") if path.is_file())
-    assert [path for path in left if not path.startswith((".molecule_ai/", "plugins/"))] == ["CLAUDE.md"]
-    assert (workspace.config / "CLAUDE.md").read_bytes().strip() == b"my own line"
-
-
-def test_what_a_person_changed_in_a_placement_stays_though_the_installed_version_is_known(workspace):
-    workspace.apply({"ecc": COMPLETE})
-    Adapter(workspace.config, str(workspace.config / ".claude")).start()
-    tamper(workspace)
-    (workspace.config / ".claude" / "commands" / "go.md").write_bytes(b"changed where it was placed\n")
-    (workspace.config / ".claude" / "settings.json").write_bytes(b'{"model": "b"}')
-    result = workspace.apply({"ecc": V2})["plugins"]["ecc"]
-    assert [kept["path"] for kept in result["kept"]] == [".claude/settings.json: model", ".claude/commands/go.md"]
-
-
-@pytest.mark.parametrize("last", [CHANGING, V2, None], ids=["stays", "upgrade", "removal"])
-@pytest.mark.parametrize("first", [dict(CHANGING, **{"plugin.yaml": b"name: other\n"}), None], ids=["upgrade", "removal"])
-def test_what_two_plugins_place_is_foretold_as_it_comes(workspace, first, last):
-    """The first leaves to the second what both place; the second, changed after it, leaves nothing to the first."""
-    workspace.apply({"a": CHANGING, "b": CHANGING})
-    Adapter(workspace.config, str(workspace.config / ".claude")).start()
-    wanted = {"a": first, "b": last}
-    predicted = workspace.inspect(wanted)["plugins"]
-    done = workspace.apply(wanted)["plugins"]
-    assert ".claude/hooks/check.sh" in {entry["path"] for entry in done["a"]["kept"]}
-    for name in ("a", "b") if last is not CHANGING else ("a",):
-        assert predicted[name]["placements"] == {"removed": done[name]["removed_placements"], "kept": done[name]["kept"]}
-    assert (workspace.config / ".claude" / "hooks" / "check.sh").exists() is (last is CHANGING)
-
-
-@pytest.mark.parametrize("wanted", [V2, None], ids=["upgrade", "removal"])
-def test_text_that_was_appended_to_a_live_rule_and_placed_goes_with_it(workspace, wanted):
-    """Otherwise the text would stay active below no header, reported as removed."""
-    workspace.apply({"ecc": V1})
-    (workspace.plugins / "ecc" / "rules" / "one.md").write_bytes(b"# One\n\nExcept on Fridays.\n")
-    (workspace.config / "CLAUDE.md").write_bytes(b"my own line\n")
-    Adapter(workspace.config, str(workspace.config / ".claude")).start()
-    assert b"Fridays" in (workspace.config / "CLAUDE.md").read_bytes()
-    result = workspace.apply({"ecc": wanted})["plugins"]["ecc"]
-    assert "CLAUDE.md: rule one.md" in result["removed_placements"] and result["kept"] == []
-    assert (workspace.config / "CLAUDE.md").read_bytes().strip() == b"my own line"
-
-
-def test_only_what_the_runtime_places_something_of_is_kept_aside(installed):
-    kept = contents(installed.state / "installed" / "ecc")
-    assert sorted(kept) == [".", "rules", "rules/one.md", "skills", "skills/helper", "skills/helper/SKILL.md", "skills/helper/run.sh"]
-    assert kept["rules/one.md"][3] == V1["rules/one.md"]
-    installed.apply({"ecc": None})
-    assert os.listdir(installed.state / "installed") == []
-
-
 # Unmanaged ------------------------------------------------------------------------------------------------------------
 
 
@@ -497,76 +356,6 @@ def test_a_crowded_plugin_can_be_removed(workspace, monkeypatch, crowded):
     assert any("holds more than 15 names" in reason for reason in reasons) if crowded in ("", "rules") else reasons == []
 
 
-# An agent that attacks ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["plugins", ".molecule_ai"])
-@pytest.mark.parametrize("kind", ["link", "file"])
-def test_our_directories_must_be_real_ones(workspace, name, kind):
-    elsewhere = workspace.directory / "elsewhere"
-    elsewhere.mkdir(mode=0o700)
-    if kind == "link":
-        (workspace.config / name).symlink_to(elsewhere)
-    else:
-        (workspace.config / name).write_bytes(b"x")
-    for operation, fields in (("inspect", {"plugins": []}), ("apply", {"plugins": []}), ("pending_restarts", {}), ("confirm_restart", {"install_ids": {}})):
-        with pytest.raises(WorkspaceError, match=f"{name} is a link or a file, not a directory"):
-            workspace.handle(operation, **fields)
-    assert os.listdir(elsewhere) == []
-
-
-def test_a_link_as_config_dir_is_refused(workspace, tmp_path):
-    (tmp_path / "link").symlink_to(workspace.config)
-    with pytest.raises(WorkspaceError, match="is not a directory itself"):
-        workspace.handle("inspect", plugins=[], config_dir=str(tmp_path / "link"))
-
-
-@as_root
-def test_a_state_directory_of_somebody_else_is_not_trusted(workspace):
-    workspace.state.mkdir(mode=0o700)
-    os.chown(workspace.state, 1000, 1000)
-    for operation in ("inspect", "apply"):
-        with pytest.raises(WorkspaceError, match="belongs to user 1000 instead of 0"):
-            workspace.handle(operation, plugins=[])
-
-
-def test_a_state_directory_that_others_can_enter_is_not_trusted(workspace):
-    workspace.state.mkdir()
-    workspace.state.chmod(0o755)
-    with pytest.raises(WorkspaceError, match=r"can be entered by others \(mode 0755 instead of 0700\)"):
-        workspace.handle("apply", plugins=[])
-
-
-@pytest.mark.parametrize(
-    "path, text",
-    [
-        ("plugin.yaml", "name: ecc\nversion: 1.0.0\n"),
-        ("nothing", None),
-        ("rules", None),
-        ("link", None),
-        ("linked/passwd", None),
-        ("pipe", None),
-        ("binary", None),
-        ("latin1", None),
-        ("large", None),
-    ],
-)
-def test_read_gives_texts_and_never_follows(installed, path, text):
-    tree = installed.plugins / "ecc"
-    (tree / "link").symlink_to("/etc/passwd")
-    (tree / "linked").symlink_to("/etc")
-    os.mkfifo(tree / "pipe")
-    (tree / "binary").write_bytes(b"a\0b")
-    (tree / "latin1").write_bytes(b"\xe9")
-    (tree / "large").write_bytes(b"x" * 101)
-    answer = installed.handle("read", files=[{"plugin": "ecc", "path": path}], max_bytes=100)
-    assert answer == {"files": [{"plugin": "ecc", "path": path, "text": text}]}
-
-
-def test_reading_where_nothing_is_installed(workspace):
-    assert workspace.handle("read", files=[{"plugin": "ecc", "path": "x"}], max_bytes=9)["files"][0]["text"] is None
-
-
 # Failures of the file system ------------------------------------------------------------------------------------------
 
 
@@ -580,93 +369,6 @@ def test_a_full_disk_while_unpacking_is_one_sentence_and_leaves_nothing(installe
             installed.apply({"ecc": V2})
     assert installed.staging() == []
     assert installed.inspect({"ecc": V1})["plugins"]["ecc"]["digest"] == digest_of(V1)
-
-
-def test_what_killed_runs_have_sent_does_not_pile_up(installed):
-    incoming = installed.state / "incoming"
-    incoming.mkdir(mode=0o700)
-    for name, age_in_days in (("1" * 32, 3), ("2" * 32, 1)):
-        (incoming / name).write_bytes(b"x")
-        then = time.time() - age_in_days * 86400
-        os.utime(incoming / name, (then, then))
-    installed.inspect({"ecc": V2})
-    assert len(os.listdir(incoming)) == 2
-    installed.apply({"ecc": V2})
-    assert os.listdir(incoming) == ["2" * 32]
-
-
-SENDERS = [f"{'a' * 16}-{number}-7-{'5' * 32}" for number in (1, 2)]
-
-
-def test_a_transfer_whose_sender_has_ended_is_removed_and_others_are_not(installed):
-    for transfer in (*SENDERS, "5" * 32):
-        receive(installed, transfer=transfer)
-    (installed.state / "incoming" / "something else").write_bytes(b"x")
-    assert installed.inspect({})["transfers"] == SENDERS
-    answer = installed.apply({}, abandoned_transfers=SENDERS[:1])
-    assert (answer["plugins"], answer["recovered"]) == ({}, [])
-    assert installed.inspect({})["transfers"] == SENDERS[1:]
-    assert sorted(os.listdir(installed.state / "incoming")) == ["5" * 32, SENDERS[1], "something else"]
-    installed.apply({}, abandoned_transfers=SENDERS)
-    assert installed.inspect({})["transfers"] == []
-
-
-@pytest.mark.parametrize("abandoned", ["x", [1], ["../lock"], ["lock"], [None], {"a": 1}, ["5" * 32] * 1001])
-def test_only_transfers_can_be_removed_as_abandoned(installed, abandoned):
-    before = everything(installed)
-    with pytest.raises(InvalidInputError, match="abandoned_transfers|32 hexadecimal"):
-        installed.handle("apply", plugins=[], abandoned_transfers=abandoned)
-    assert everything(installed) == before
-
-
-def receive(workspace, piece=b"xxx", **fields):
-    request = {"version": 1, "operation": "receive", "config_dir": str(workspace.config), "owner": OWNER, "transfer": "4" * 32, "offset": 0, **fields}
-    return plugin_request.handle(request, None if piece is None else io.BytesIO(piece))
-
-
-def send(workspace, *trees, transfer="3" * 32):
-    content = pathlib.Path(shipment(workspace.directory / "sent.tar", *trees)).read_bytes()
-    for start in range(0, len(content), 4000):
-        answer = receive(workspace, content[start:start + 4000], transfer=transfer, offset=start)
-    assert answer == {"size": len(content)}
-    return transfer
-
-
-def test_what_is_sent_piece_by_piece_is_installed_and_gone(workspace):
-    assert workspace.apply({"ecc": V1}, shipment=send(workspace, V1))["plugins"]["ecc"]["changed"] is True
-    assert os.listdir(workspace.state / "incoming") == []
-    with pytest.raises(WorkspaceError, match="not there any more"):
-        workspace.apply({"ecc": V2}, shipment="3" * 32)
-
-
-def test_a_failed_apply_leaves_nothing_of_what_was_sent(installed):
-    with pytest.raises(WorkspaceError, match="was not sent"):
-        installed.apply({"ecc": V2}, shipment=send(installed, V1))
-    assert os.listdir(installed.state / "incoming") == []
-
-
-@pytest.mark.parametrize(
-    "fields, message",
-    [
-        ({"transfer": "../../../../etc/cron.d/x"}, "32 hexadecimal"),
-        ({"transfer": None}, "32 hexadecimal"),
-        ({"offset": -1}, "offset"),
-        ({"piece": None}, "no piece attached"),
-        ({"offset": 5}, "cannot take in"),
-    ],
-)
-def test_bad_pieces_are_refused(workspace, fields, message):
-    with pytest.raises(WorkspaceError, match=message):
-        receive(workspace, **fields)
-
-
-def test_a_lost_or_repeated_piece_is_noticed(workspace):
-    receive(workspace)
-    for offset in (0, 1, 4):
-        with pytest.raises(WorkspaceError, match="was lost|File exists|No such file"):
-            receive(workspace, offset=offset)
-        assert os.listdir(workspace.state / "incoming") == []
-        receive(workspace)
 
 
 def test_a_failure_in_the_middle_names_what_is_in_place(workspace, monkeypatch):
@@ -684,71 +386,6 @@ def test_a_failure_in_the_middle_names_what_is_in_place(workspace, monkeypatch):
     assert os.listdir(workspace.plugins) == ["one"] and workspace.staging() == []
     assert workspace.handle("pending_restarts")["restart_pending"].keys() == {"one"}
     assert sorted(name for name, item in workspace.apply({"one": V1, "two": V1, "three": V1})["plugins"].items() if item["changed"]) == ["three", "two"]
-
-
-# Requests that are no good --------------------------------------------------------------------------------------------
-
-PLUGIN = {"name": "ecc", "state": "present", "digest": "sha256:" + "0" * 64}
-BAD = {
-    "version": {"version": 2},
-    "version is true": {"version": True},
-    "operation": {"operation": "delete"},
-    "operation is a list": {"operation": []},
-    "unknown field": {"command": "id"},
-    "relative config dir": {"config_dir": "configs"},
-    "system config dir": {"config_dir": "/etc"},
-    "config dir with ..": {"config_dir": "/configs/../etc"},
-    "no config dir": {"config_dir": None},
-    "runtime config dir": {"runtime_config_dir": "x"},
-    "owner": {"owner": [1000]},
-    "owner as text": {"owner": ["root", "root"]},
-    "negative owner": {"owner": [-1, 0]},
-    "lock timeout": {"lock_timeout": -1},
-    "lock timeout as text": {"lock_timeout": "60"},
-    "job": {"job": {"id": ["x"]}},
-    "large job": {"job": {"id": "x" * 5000}},
-    "plugins": {"plugins": None},
-    "plugin is text": {"plugins": ["ecc"]},
-    "unknown key": {"plugins": [dict(PLUGIN, path="/etc")]},
-    "doubled": {"plugins": [PLUGIN, PLUGIN]},
-    "state": {"plugins": [dict(PLUGIN, state="latest")]},
-    "no digest": {"plugins": [{"name": "ecc", "state": "present"}]},
-    "digest": {"plugins": [dict(PLUGIN, digest="0" * 64)]},
-    "digest of absent": {"plugins": [dict(PLUGIN, state="absent")]},
-    "observed digest": {"plugins": [dict(PLUGIN, observed_digest="x")]},
-    "source": {"plugins": [dict(PLUGIN, source=1)]},
-    "shipment": {"shipment": "shipment.tar"},
-}
-BAD_NAMES = ("../x", ".", "..", "", "-rf", "a b", "$(id)", "a\n", "A", "a/b", None, "x" * 129)
-BAD.update({f"name {name!r}": {"plugins": [dict(PLUGIN, name=name)]} for name in BAD_NAMES})
-
-
-@pytest.mark.parametrize("change", BAD.values(), ids=BAD)
-def test_a_bad_request_is_refused_before_anything_is_touched(workspace, change):
-    before = everything(workspace)
-    request = {"version": 1, "operation": "apply", "config_dir": str(workspace.config), "owner": OWNER, "plugins": [PLUGIN], "shipment": None}
-    with pytest.raises(InvalidInputError) as caught:
-        plugin_request.handle(dict(request, **change))
-    assert "\n" not in str(caught.value)
-    assert everything(workspace) == before
-
-
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", "", ".", "a//b", "a\0b", None, "a/"])
-def test_read_refuses_paths_that_leave_the_plugin(workspace, path):
-    with pytest.raises(InvalidInputError, match="use a relative path inside the plugin"):
-        workspace.handle("read", files=[{"plugin": "ecc", "path": path}], max_bytes=10)
-
-
-@pytest.mark.parametrize("install_ids", [None, [], {"../x": "0" * 32}, {"ecc": "x"}, {"ecc": None}])
-def test_confirm_refuses_ids_that_are_none(workspace, install_ids):
-    with pytest.raises(InvalidInputError):
-        workspace.handle("confirm_restart", install_ids=install_ids)
-
-
-@pytest.mark.parametrize("request_data", [None, [], "inspect"])
-def test_what_is_no_request_is_refused(request_data):
-    with pytest.raises(InvalidInputError):
-        plugin_request.handle(request_data)
 
 
 def test_all_answers_are_plain_data(installed):

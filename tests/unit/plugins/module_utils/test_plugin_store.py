@@ -19,18 +19,6 @@ from ansible_collections.molecule_ai.workspace.plugins.module_utils.workspace_di
 from plugin_samples import OWNER, V1, V2, Workspace, contents, digest_of, members, pack, shipment
 
 
-@pytest.fixture(name="workspace")
-def fixture_workspace(tmp_path: pathlib.Path) -> Workspace:
-    return Workspace(tmp_path)
-
-
-@pytest.fixture(name="installed")
-def fixture_installed(workspace: Workspace) -> Workspace:
-    workspace.apply({"ecc": V1})
-    workspace.confirm_restart()
-    return workspace
-
-
 def descriptors() -> set[str]:
     """What this process has open."""
     found = set()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pathlib
 import re
@@ -16,7 +17,7 @@ import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils import directory_files, plugin_slot, plugin_store, safe_files
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import ConflictError, WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.workspace_directories import WorkspaceDirectories, open_for_reading
-from plugin_samples import OWNER, V1, V2, Workspace, contents, digest_of, members, pack, shipment
+from plugin_samples import OWNER, V1, V2, Workspace, contents, digest_of, members, pack, shipment, write_tree
 
 
 def descriptors() -> set[str]:
@@ -117,6 +118,12 @@ def test_a_bundle_that_holds_something_else_is_refused(installed: Workspace) -> 
 
 def test_a_bundle_that_is_damaged_names_its_plugin(installed: Workspace) -> None:
     assert refusal(installed, {"ecc": V2}, shipment=sent_as(installed, tarfile.TarInfo(), b"no gzip")).startswith("the bundle of plugin 'ecc' ")
+
+
+def test_a_bundle_over_the_cap_is_refused_while_it_is_unpacked(installed: Workspace) -> None:
+    """Not only once all of it lies on the disk."""
+    said = "the bundle of plugin 'ecc' holds more than 10 bytes (at plugin.yaml): nothing of it was installed"
+    assert refusal(installed, {"ecc": V2}, max_plugin_bytes=10) == said
 
 
 def test_compiled_files_in_a_bundle_count(installed: Workspace) -> None:
@@ -314,3 +321,56 @@ def test_what_is_too_large_to_be_read_can_be_removed_and_nothing_else(workspace:
         assert plugin_store.observe_live(directories, "never", (OWNER[0], OWNER[1]), small, any_size=False) is None
         assert directory_files.is_directory(directories.plugins_fd, "ecc")
     assert plugin_store.observe_live(WorkspaceDirectories("/nowhere"), "ecc", (OWNER[0], OWNER[1]), small, any_size=True) is None
+    with open_for_reading(str(workspace.config)) as directories:
+        of_another = plugin_store.observe_live(directories, "ecc", (OWNER[0] + 1, OWNER[1]), plugin_store.Limits(), any_size=True)
+        assert of_another is not None and of_another.tree is not None and "plugin.yaml" in of_another.tree.wrong_owner
+
+
+@pytest.mark.parametrize("any_size", [True, False])
+def test_what_cannot_be_read_is_named(installed: Workspace, monkeypatch: pytest.MonkeyPatch, any_size: bool) -> None:
+    def broken(parent_fd: int, name: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    with open_for_reading(str(installed.config)) as directories:
+        monkeypatch.setattr(safe_files, "open_subdirectory", broken)
+        with pytest.raises(WorkspaceError) as caught:
+            plugin_store.observe_live(directories, "ecc", (OWNER[0], OWNER[1]), plugin_store.Limits(), any_size=any_size)
+    assert str(caught.value) == f"cannot read {installed.plugins}/ecc: Input/output error"
+
+
+# What is recorded of the version that goes ----------------------------------------------------------------------------
+
+
+def recorded(workspace: Workspace, name: str) -> typing.Any:
+    return json.loads((workspace.state / "receipts" / f"{name}.previous").read_bytes())
+
+
+def test_a_plugin_that_somebody_copied_there_is_kept_when_it_is_removed(workspace: Workspace) -> None:
+    """Without a receipt, too, it is a version that is replaced."""
+    workspace.apply({})
+    write_tree(workspace.plugins / "ecc", V1)
+    workspace.apply({"ecc": None})
+    assert (recorded(workspace, "ecc")["digest"], recorded(workspace, "ecc")["receipt"]) == (digest_of(V1), None)
+    workspace.roll_back("ecc")
+    assert workspace.inspect({"ecc": V1})["plugins"]["ecc"]["digest"] == digest_of(V1)
+
+
+def test_the_receipt_of_a_removal_is_not_taken_for_that_of_what_somebody_copied_there_since(installed: Workspace) -> None:
+    installed.apply({"ecc": None})
+    write_tree(installed.plugins / "ecc", V1)
+    installed.apply({"ecc": V2})
+    assert (recorded(installed, "ecc")["digest"], recorded(installed, "ecc")["receipt"]) == (digest_of(V1), None)
+
+
+def test_a_version_that_somebody_deleted_has_no_receipt_to_come_back_with(installed: Workspace) -> None:
+    os.rename(installed.plugins / "ecc", installed.directory / "away")
+    installed.apply({"ecc": V2})
+    assert (recorded(installed, "ecc")["digest"], recorded(installed, "ecc")["receipt"]) == (None, None)
+
+
+def test_a_rollback_keeps_aside_only_what_the_runtime_places_something_of(installed: Workspace) -> None:
+    kept = contents(installed.state / "installed" / "ecc")
+    assert "rules/one.md" in kept and "plugin.yaml" not in kept
+    installed.apply({"ecc": V2})
+    installed.roll_back("ecc")
+    assert contents(installed.state / "installed" / "ecc") == kept

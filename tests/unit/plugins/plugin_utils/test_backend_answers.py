@@ -150,10 +150,17 @@ HINT = (
 )
 FACTS: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], dict[str, t.Any]]] = {
     "docker": (
-        {"runtime": "hermes"}, {"containers": {SHORT: "running"}},
+        {"runtime": "hermes"}, {"containers": {SHORT: "running", LONG: "exited"}},
         {
             "tier": "docker", "lookup": "found", "runtime": "hermes", "container": SHORT, "config_dir": "/configs", "runtime_config_dir": "/configs",
             "restart": {"method": "docker_engine", "container": SHORT, "unit": None}, "engine": ENGINE,
+        },
+    ),
+    "docker, runtime unknown": (
+        {}, {"containers": {LONG: "running"}},
+        {
+            "tier": "docker", "lookup": "found", "container": LONG, "config_dir": "/configs", "runtime_config_dir": "/configs",
+            "restart": {"method": "docker_engine", "container": LONG, "unit": None}, "engine": ENGINE,
         },
     ),
     "eic": (
@@ -168,6 +175,34 @@ FACTS: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], dict[str, t.Any]]] = 
         {
             "tier": "eic", "lookup": "found", "instance_id": INSTANCE, "config_dir": "/d", "runtime_config_dir": "/d",
             "restart": {"method": "ec2_host", "container": None, "unit": "agent.service"},
+        },
+    ),
+    "eic, all given": (
+        {"instance_id": INSTANCE, "runtime": "langgraph"}, {},
+        {
+            "tier": "eic", "lookup": "found", "runtime": "langgraph", "instance_id": INSTANCE, "config_dir": "/opt/configs", "runtime_config_dir": "/configs",
+            "restart": {"method": "ec2_host", "container": "molecule-workspace", "unit": None},
+        },
+    ),
+    "eic, all given, EC2 says another runtime": (
+        {"instance_id": INSTANCE, "runtime": "langgraph"}, seen(ours(), whole_fleet=True),
+        {
+            "tier": "eic", "lookup": "found", "runtime": "langgraph", "instance_id": INSTANCE, "config_dir": "/opt/configs", "runtime_config_dir": "/configs",
+            "restart": {"method": "ec2_host", "container": "molecule-workspace", "unit": None},
+        },
+    ),
+    "eic, config dir given, EC2 not asked": (
+        {"instance_id": INSTANCE, "config_dir": "/d"}, {},
+        {
+            "tier": "eic", "lookup": "found", "instance_id": INSTANCE, "config_dir": "/d", "runtime_config_dir": "/configs",
+            "restart": {"method": "ec2_host", "container": "molecule-workspace", "unit": None},
+        },
+    ),
+    "eic, config dir given, EC2 failed": (
+        {"instance_id": INSTANCE, "config_dir": "/d"}, EC2_FAILED,
+        {
+            "tier": "eic", "lookup": "found", "instance_id": INSTANCE, "config_dir": "/d", "runtime_config_dir": "/configs",
+            "restart": {"method": "ec2_host", "container": "molecule-workspace", "unit": None},
         },
     ),
     "external": ({}, seen(ours(runtime="external")), {"tier": "external", "lookup": "found", "runtime": "external", "download_hint": HINT}),

@@ -24,8 +24,7 @@ screenshots: setup ## Take the pictures of the audit's page for docs/
 	@cd tests/page && ../../.cache/venv/bin/python screenshots.py
 
 coverage: setup ## Which lines and branches the unit tests reach, and whether that is enough
-	@tests/test unit
-	@echo "the lines: .cache/coverage/html/index.html"
+	@tests/coverage
 
 mutation: setup ## Whether the unit tests notice small changes of the code: a sample
 	@tests/mutation

@@ -243,8 +243,12 @@ def test_nothing_is_recovered_where_nothing_was_left(installed: Workspace, monke
 
 def test_what_a_dead_run_did_to_placements_is_said_by_the_next(installed: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     (installed.config / "CLAUDE.md").write_text("# Plugin: ecc / rule: one.md\n\n# One\n")
+
+    def die(slot: plugin_slot.Slot, intent: plugin_slot.Intent) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(plugin_slot.Slot, "_finish", lambda slot, intent: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(plugin_slot.Slot, "_finish", die)
         with pytest.raises(KeyboardInterrupt):
             installed.apply({"ecc": V2})
     answer = installed.apply({})

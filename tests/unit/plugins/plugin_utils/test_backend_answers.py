@@ -141,7 +141,7 @@ def fact(given: dict[str, t.Any], evidence: dict[str, t.Any]) -> dict[str, t.Any
 NOTHING: dict[str, t.Any] = {
     "workspace_id": ID, "runtime": "", "container": None, "instance_id": None, "config_dir": None, "runtime_config_dir": None,
     "restart": {"method": None, "container": None, "unit": None}, "stopped": None, "engine": None, "connection": {"ansible_host": "x"},
-    "looked_up_at": 1700000000, "download_hint": None,
+    "looked_up_at": 1700000000, "run": None, "download_hint": None,
 }
 ENGINE = {"docker_host": "tcp://h:2376"}
 HINT = (

@@ -4,6 +4,7 @@
 """Self-healing with a real ansible-rulebook: what the platform has replaced has its plugins back, once, and our own restarts are left alone."""
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -58,15 +59,17 @@ def environment(lab: Lab) -> dict[str, str]:
 class Rulebook:
     """A running ansible-rulebook with the rulebook of the collection."""
 
-    def __init__(self, lab: Lab, fleet: pathlib.Path, environment: dict[str, str], directory: pathlib.Path) -> None:
+    def __init__(self, lab: Lab, fleet: pathlib.Path, environment: dict[str, str], directory: pathlib.Path, slots: int) -> None:
         self.state, self._log = directory / "watch" / "state.json", directory / "rulebook.log"
+        self._ansible_log = directory / f"ansible-{slots}.log"
         variables = directory / "vars.yml"
         variables.write_text(yaml.safe_dump({
             "workspace_watch_inventory": str(fleet), "workspace_watch_interval": 2, "workspace_watch_settle": 3,
-            "workspace_watch_state_file": str(self.state), "workspace_watch_repeat": 3600,
+            "workspace_watch_state_file": str(self.state), "workspace_watch_repeat": 3600, "workspace_watch_slots": slots,
         }))
         command = [str(BIN / "ansible-rulebook"), "-r", "molecule_ai.workspace.self_healing", "-i", str(fleet), "--vars", str(variables), "-v"]
         full = {name: value for name, value in {**lab.environment(), **environment}.items() if name != "ANSIBLE_INVENTORY"}
+        full["ANSIBLE_LOG_PATH"] = str(self._ansible_log)
         with self._log.open("w") as stream:
             self._process = subprocess.Popen(
                 command, env=full, cwd=directory, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
@@ -90,6 +93,12 @@ class Rulebook:
         """The hosts of the syncs that have ended, in order, one entry for each sync."""
         return [line.split()[0] for recap in self.output().split("PLAY RECAP")[1:] for line in recap.splitlines() if re.search(r" : ok=\d", line)]
 
+    def turns(self) -> list[str]:
+        """The process ids of the syncs in the order of what they logged, without repetitions in a row: one that occurs twice ran beside another."""
+        lines = re.findall(r"^[-0-9]+ [:,0-9]+ p=(\d+) [^|\n]*\|?(.*)", self._ansible_log.read_text(errors="replace"), re.MULTILINE)
+        syncs = {process for process, text in lines if "PLAY RECAP" in text}
+        return [process for process, _group in itertools.groupby(process for process, _text in lines if process in syncs)]
+
     def end(self) -> None:
         if self._process.poll() is not None:
             return
@@ -102,15 +111,15 @@ class Rulebook:
 
 
 @pytest.fixture
-def rulebook(lab: Lab, fleet: pathlib.Path, environment: dict[str, str], tmp_path: pathlib.Path) -> Iterator[Callable[[], Rulebook]]:
+def rulebook(lab: Lab, fleet: pathlib.Path, environment: dict[str, str], tmp_path: pathlib.Path) -> Iterator[Callable[..., Rulebook]]:
     """Start ansible-rulebook; everything that was started ends with the test."""
     java = shutil.which("java", path=f"{os.environ.get('JAVA_HOME', '')}/bin:{os.environ['PATH']}")
     if not (BIN / "ansible-rulebook").exists() or not java:
         pytest.fail("ansible-rulebook and a Java runtime are needed: run tests/setup")
     started: list[Rulebook] = []
 
-    def start() -> Rulebook:
-        started.append(Rulebook(lab, fleet, environment, tmp_path))
+    def start(slots: int = 5) -> Rulebook:
+        started.append(Rulebook(lab, fleet, environment, tmp_path, slots))
         return started[-1]
 
     yield start
@@ -136,9 +145,12 @@ def recreate_without_its_volume(lab: Lab, name: str) -> None:
 
 
 def test_replaced_workspaces_have_their_plugins_back(
-    lab: Lab, ansible: Callable[..., Run], fleet: pathlib.Path, environment: dict[str, str], rulebook: Callable[[], Rulebook]
+    lab: Lab, ansible: Callable[..., Run], fleet: pathlib.Path, environment: dict[str, str], rulebook: Callable[..., Rulebook]
 ) -> None:
-    """Restarts of ours are no events; a new instance and a new container are one sync each, also what changed while nothing watched."""
+    """Restarts of ours are no events; a new instance and a new container are one sync each, also what changed while nothing watched.
+
+    Where only one sync at once is allowed, three that are due come one after the other.
+    """
     for name in (DOCKER, EIC, OTHER):
         lab.reset(name)
     limit = f"{DOCKER},{EIC},{OTHER}"
@@ -164,7 +176,9 @@ def test_replaced_workspaces_have_their_plugins_back(
 
     # the next watch sees what changed meanwhile; the two of before were announced shortly before the end, and their syncs find nothing to do
     recreate_without_its_volume(lab, OTHER)
-    watching = rulebook()
+    watching = rulebook(slots=1)
     watching.wait(lambda: sorted(watching.healed()) == sorted([DOCKER, EIC, OTHER]))
+    turns = watching.turns()
+    assert len(turns) == len(set(turns)) == 3, turns
     assert lab.loaded_names(OTHER) == [PLUGIN]
     assert (len(lab.starts(DOCKER)) - starts, len(lab.starts(EIC))) == (2, 2)

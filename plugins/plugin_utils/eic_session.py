@@ -34,8 +34,9 @@ if t.TYPE_CHECKING:
 _RESOLVED_WRONGLY = frozenset([
     "TargetUnreachable", "AddressUnreachable", "InstanceNotFound", "InstanceNotRunning", "InstanceUnavailable", "EndpointNotFound", "TunnelParameterRefused",
     "TunnelRefused", "NameResolution", "ConnectionRefused", "ConnectionFailed", "CertificateRefused", "HandshakeInvalid", "KeyNotAccepted", "HostKeyChanged",
+    "OpenTunnelDenied", "KeyPushDenied", "KeyPushInvalid", "KeyPushRefused",
 ])
-"""Failures that a remembered address or endpoint may be the cause of."""
+"""Failures that a remembered address or endpoint may be the cause of: IAM denies what is not the account's own any more, too."""
 
 _MAYBE_QUOTA = frozenset(["UpgradeReset", "TunnelServiceError", "TunnelRefused"])
 """Refusals that may be how an endpoint says that it has no tunnel left: AWS documents its quota, not what the 21st tunnel gets."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -123,6 +124,30 @@ def fresh_controller(lab: Lab, workspace: str = WORKSPACE) -> Iterator[Controlle
         lab.clear_faults()
         lab.reset_settings()
         shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def direct_address(lab: Lab, workspace: str, host: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[str, int]]:
+    """An address and a port at which the instance's sshd can be reached without a tunnel, until the end of the context."""
+    instance = lab.world.reload().instance_of(lab.world.workspace(workspace)) or {}
+    command = ["docker", "-H", lab.world.data["docker_host"], "exec", "-i", instance["host_container"], "/usr/sbin/sshd", "-i", "-f", "/etc/ssh/sshd_config"]
+    with socket.create_server((host, port)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _address = server.accept()
+                    subprocess.Popen(command, stdin=connection, stdout=connection, stderr=subprocess.DEVNULL)
+                    connection.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[:2]
+        finally:
+            # closing alone would let the thread accept one more connection
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def play_with(controller: Controller, ansible: Callable[..., Run]) -> Callable[..., Run]:

@@ -19,7 +19,7 @@ import pytest
 from ansible import constants as C
 from ansible_run import Run
 from canaries import watched
-from eic_connections import Controller, Counted, Marker, changed_world, fresh_controller, play_with
+from eic_connections import Controller, Counted, Marker, changed_world, direct_address, fresh_controller, play_with
 from lab.api import Lab
 from lab.sts_actions import ROLE_SECRET_PREFIX, ROLE_TOKEN_PREFIX
 from lab.world import ROLE_ARN
@@ -198,20 +198,8 @@ def test_no_secret_is_seen_anywhere(controller: Controller, play: Callable[..., 
 
 @pytest.fixture
 def address(controller: Controller) -> Iterator[tuple[str, int]]:
-    """An address at which the instance's sshd can be reached directly."""
-    command = ["docker", "-H", controller.lab.world.data["docker_host"], "exec", "-i", controller.instance["host_container"],
-               "/usr/sbin/sshd", "-i", "-f", "/etc/ssh/sshd_config"]
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _address = server.accept()
-                    subprocess.Popen(command, stdin=connection, stdout=connection, stderr=subprocess.DEVNULL)
-                    connection.close()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[:2]
+    with direct_address(controller.lab, controller.workspace) as made:
+        yield made
 
 
 def test_without_a_tunnel_the_key_is_pushed_and_ssh_connects_by_itself(controller: Controller, address: tuple[str, int]) -> None:

@@ -319,7 +319,7 @@ def test_a_tunnel_lost_in_a_command_leaves_the_outcome_unknown(controller: Contr
     assert controller.run("true")[0] == 0
 
 
-@pytest.mark.parametrize("method", ["sftp", "scp", "piped"])
+@pytest.mark.parametrize("method", ["sftp", "scp", "piped", "smart"])
 def test_a_tunnel_lost_in_a_transfer_means_the_whole_file_once_more(controller: Controller, method: str) -> None:
     content = random.Random(2).randbytes(300_000)
     (controller.directory / "source").write_bytes(content)

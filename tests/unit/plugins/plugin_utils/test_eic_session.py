@@ -205,7 +205,10 @@ def test_what_may_pass_is_done_once_more_and_no_oftener(settings: eic_settings.S
     assert Attempts(settings, monkeypatch, code, None).seconds() is None
 
 
-@pytest.mark.parametrize(("code", "times"), [("TargetUnreachable", 2), ("EndpointNotFound", 1), ("HostKeyChanged", 1), ("KeyPushDenied", 0)])
+@pytest.mark.parametrize(("code", "times"), [
+    ("TargetUnreachable", 2), ("EndpointNotFound", 1), ("HostKeyChanged", 1), ("KeyPushDenied", 1), ("OpenTunnelDenied", 1), ("TunnelQuota", 0),
+    ("CredentialsExpired", 0),
+])
 def test_what_ec2_said_is_forgotten_when_it_may_be_the_reason(
     settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, code: str, times: int
 ) -> None:

@@ -21,6 +21,7 @@ requirements:
   - the Python packages boto3 and websockets (13 or newer) on the controller
 extends_documentation_fragment:
   - molecule_ai.workspace.ssh_options
+  - molecule_ai.workspace.eic_aws
 options:
   instance_id:
     description:
@@ -30,60 +31,6 @@ options:
     vars:
       - name: workspace_instance_id
       - name: ansible_eic_instance_id
-  region:
-    description:
-      - AWS region of the instance.
-      - Without it, the region of the AWS profile, and without that V(us-east-2).
-    type: string
-    aliases: [aws_region]
-    env:
-      - name: AWS_DEFAULT_REGION
-      - name: AWS_REGION
-    vars:
-      - name: workspace_region
-      - name: ansible_eic_region
-  profile:
-    description:
-      - Name of the AWS profile to use. It may have keys, a role to assume, SSO, a credential process, or a container's or instance's role as source.
-      - Without it and without O(access_key), botocore's usual search applies. It takes the environment (E(AWS_PROFILE), E(AWS_ACCESS_KEY_ID),
-        E(AWS_SECRET_ACCESS_KEY), E(AWS_SESSION_TOKEN), E(AWS_WEB_IDENTITY_TOKEN_FILE) and so on), the default profile, container and instance roles.
-        E(AWS_ACCESS_KEY) and E(AWS_SECRET_KEY) are taken when none of E(AWS_PROFILE), E(AWS_ACCESS_KEY_ID) and E(AWS_WEB_IDENTITY_TOKEN_FILE) is set.
-      - A profile that asks for an MFA code cannot be used, because a play cannot give one.
-    type: string
-    aliases: [aws_profile]
-    vars:
-      - name: workspace_aws_profile
-      - name: ansible_eic_profile
-  access_key:
-    description: AWS access key id. Excludes O(profile).
-    type: string
-    aliases: [aws_access_key_id, aws_access_key]
-    vars:
-      - name: workspace_aws_access_key
-      - name: ansible_eic_access_key
-  secret_key:
-    description: AWS secret access key, needed with O(access_key).
-    type: string
-    aliases: [aws_secret_access_key, aws_secret_key]
-    vars:
-      - name: workspace_aws_secret_key
-      - name: ansible_eic_secret_key
-  session_token:
-    description: AWS session token, for temporary O(access_key) and O(secret_key).
-    type: string
-    aliases: [aws_session_token]
-    vars:
-      - name: workspace_aws_session_token
-      - name: ansible_eic_session_token
-  assume_role_arn:
-    description:
-      - ARN of an IAM role to assume with the credentials that the other options give.
-      - It is assumed anew for each new connection. E(AWS_ENDPOINT_URL_STS) names another address for STS.
-    type: string
-    aliases: [iam_role_arn]
-    vars:
-      - name: workspace_aws_assume_role_arn
-      - name: ansible_eic_assume_role_arn
   endpoint_id:
     description:
       - Id of the EC2 Instance Connect Endpoint to use.
@@ -179,23 +126,6 @@ options:
     type: path
     vars:
       - name: ansible_eic_state_directory
-  ec2_endpoint_url:
-    description: URL of the EC2 API, for VPC interface endpoints.
-    type: string
-    aliases: [endpoint_url, aws_endpoint_url]
-    env:
-      - name: AWS_URL
-      - name: AWS_ENDPOINT_URL_EC2
-    vars:
-      - name: workspace_ec2_endpoint_url
-      - name: ansible_eic_ec2_endpoint_url
-  instance_connect_endpoint_url:
-    description: URL of the EC2 Instance Connect API (which takes the public key), for VPC interface endpoints.
-    type: string
-    env:
-      - name: AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT
-    vars:
-      - name: ansible_eic_instance_connect_endpoint_url
   tunnel_address:
     description:
       - V(host:port) to connect to instead of O(endpoint_dns_name) and port 443.
@@ -203,15 +133,6 @@ options:
     type: string
     vars:
       - name: ansible_eic_tunnel_address
-  ca_bundle:
-    description: File of PEM certificates that are trusted for the endpoint and the AWS APIs, instead of the system's.
-    type: path
-    aliases: [aws_ca_bundle]
-    env:
-      - name: AWS_CA_BUNDLE
-    vars:
-      - name: workspace_aws_ca_bundle
-      - name: ansible_eic_ca_bundle
   known_hosts_file:
     description:
       - File of the host keys that were seen, one line per instance id.
@@ -313,35 +234,28 @@ from ansible.plugins.connection.ssh import AnsibleControlPersistBrokenPipeError
 from ansible.plugins.connection.ssh import Connection as SshConnection
 from ansible.utils.display import Display
 from ansible.utils.path import makedirs_safe, unfrackpath
-from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError, WorkspaceError
-from ansible_collections.molecule_ai.workspace.plugins.module_utils.names import INSTANCE_ID
+from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import WorkspaceError
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import (
-    aws_session,
     eic_errors,
-    eic_identity,
     eic_master,
+    eic_options,
+    eic_outcome,
     eic_session,
     eic_ticket,
     eic_use,
 )
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_outcome import Verdict
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_settings import Settings
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target
 
 display = Display()
 
 # core's own meaning of these would repeat a started command, and ask for a password that nobody has
 _FIXED_OPTIONS: dict[str, object] = {"reconnection_retries": 0, "password": None}
-# a template in an option's default sees the host's variables, not ANSIBLE_HOME
-_DEFAULTS_BELOW_HOME: dict[str, t.Callable[[str], str]] = {
-    "control_path_dir": eic_identity.default_control_directory,
-    "state_directory": lambda home: os.path.join(home, "eic"),
-    "known_hosts_file": lambda home: os.path.join(home, "eic_known_hosts"),
-}
+_DIRECTORIES = frozenset(["control_path_dir", "state_directory"])
 _NO_CONTROL_PERSIST = re.compile(rb"(?i)^(-o)?\s*ControlPersist[\s=]+(no|false)\s*$")
 _CONNECTION_LOST = 255
 _ATTEMPTS = 3
 _SPARE_WAIT = 2
-_NO_TUNNEL_LEFT = frozenset(["TunnelBudget", "TunnelQuota", "LockTimeout"])
 
 
 class _NoTunnelLeft(AnsibleConnectionFailure):  # type: ignore[misc]
@@ -353,20 +267,12 @@ def _ansible_errors() -> t.Iterator[None]:
     """Errors of the collection become Ansible's, by their kind; the sentence is the same."""
     try:
         yield
-    except eic_session.EicError as error:
-        if error.code in _NO_TUNNEL_LEFT:
-            raise _NoTunnelLeft(str(error)) from None
+    except (WorkspaceError, OSError) as error:
+        kind, sentence = eic_outcome.of_error(error)
+        if isinstance(error, eic_session.EicError) and error.code in eic_outcome.NO_TUNNEL_LEFT:
+            raise _NoTunnelLeft(sentence) from None
         kinds = {eic_errors.AUTHENTICATION: AnsibleAuthenticationFailure, eic_errors.CONFIGURATION: AnsibleError}
-        raise kinds.get(error.kind, AnsibleConnectionFailure)(str(error)) from None
-    except InvalidInputError as error:
-        raise AnsibleError(str(error)) from None
-    except aws_session.AwsError as error:
-        raise (AnsibleAuthenticationFailure if aws_session.is_authentication(error) else AnsibleConnectionFailure)(str(error)) from None
-    except WorkspaceError as error:
-        raise AnsibleConnectionFailure(str(error)) from None
-    except OSError as error:
-        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise AnsibleError(f"{where}; check ansible_eic_state_directory, ansible_control_path_dir and the controller's local temporary directory") from None
+        raise kinds.get(kind, AnsibleConnectionFailure)(sentence) from None
 
 
 @contextlib.contextmanager
@@ -401,53 +307,17 @@ class Connection(SshConnection):  # type: ignore[misc]
         if option in _FIXED_OPTIONS:
             return _FIXED_OPTIONS[option]
         value = super().get_option(option, hostvars)
-        return _DEFAULTS_BELOW_HOME[option](C.ANSIBLE_HOME) if value is None and option in _DEFAULTS_BELOW_HOME else value
+        if value is None and option in eic_options.DEFAULTS_BELOW_HOME:
+            value = eic_options.DEFAULTS_BELOW_HOME[option](C.ANSIBLE_HOME)
+        return unfrackpath(value) if option in _DIRECTORIES else value
 
     def _settings(self) -> Settings:
         """The options as they are set now; core sets them after the constructor, and anew for each item of a loop."""
-        get = self.get_option
-        host = get("host") or self._play_context.remote_addr
-        instance_id = get("instance_id") or (host if isinstance(host, str) and INSTANCE_ID.fullmatch(host) else None)
-        if not instance_id:
-            raise AnsibleError(f"{host}: the connection needs an EC2 instance id; set ansible_eic_instance_id, or ansible_host to the id")
-        control_directory = unfrackpath(get("control_path_dir"))
-        makedirs_safe(control_directory, 0o700)
-        makedirs_safe(unfrackpath(get("state_directory")), 0o700)
-        makedirs_safe(os.path.dirname(get("known_hosts_file")), 0o700)
         with _ansible_errors():
-            return Settings(
-                instance_id=instance_id,
-                os_user=get("remote_user") or "",
-                port=int(get("port") or 22),
-                known=Target(get("private_address") or None, get("endpoint_id") or None, get("endpoint_dns_name") or None),
-                aws=aws_session.AwsOptions(
-                    region=get("region") or None,
-                    profile=get("profile") or None,
-                    access_key=get("access_key") or None,
-                    secret_key=get("secret_key") or None,
-                    session_token=get("session_token") or None,
-                    endpoint_url=get("ec2_endpoint_url") or None,
-                    aws_ca_bundle=get("ca_bundle") or None,
-                    assume_role_arn=get("assume_role_arn") or None,
-                ),
-                max_tunnel_duration=get("max_tunnel_duration"),
-                instance_connect_endpoint_url=get("instance_connect_endpoint_url") or None,
-                connect_to=get("tunnel_address") or None,
-                known_hosts=get("known_hosts_file"),
-                host_key_policy=get("host_key_policy"),
-                control_directory=control_directory,
-                run_directory=C.DEFAULT_LOCAL_TMP,
-                tunnel_timeout=get("tunnel_timeout"),
-                login_timeout=int(get("timeout")),
-                direct=get("tunnel") == "none",
-                key_file=self._key_file(),
-                state_directory=unfrackpath(get("state_directory")),
-                tunnel_budget=get("tunnel_budget"),
-                tunnel_wait=get("tunnel_wait"),
-                rotation_margin=get("rotation_margin"),
-                target_cache_lifetime=get("target_cache_lifetime"),
-                ssh_executable=get("ssh_executable"),
-            )
+            made = eic_options.settings(self.get_option, self.get_option("host") or self._play_context.remote_addr, self._key_file(), C.DEFAULT_LOCAL_TMP)
+        for directory in (made.control_directory, made.state_directory, os.path.dirname(made.known_hosts)):
+            makedirs_safe(directory, 0o700)
+        return made
 
     def reset(self) -> None:
         """core's, and the spare connections as well."""
@@ -528,15 +398,15 @@ class Connection(SshConnection):  # type: ignore[misc]
             # what an earlier run has left says nothing about this one
             eic_ticket.take_report(report_path)
             result = self._run_once(cmd, in_data, sudoable)
-            if result[0] == 0 or (0 < result[0] < _CONNECTION_LOST and not self._is_transfer(cmd)):
+            outcome = eic_outcome.of_run(settings, result[0], report_path, master, is_transfer=self._is_transfer(cmd))
+            if outcome.verdict is Verdict.RAN:
                 return result
-            # only ssh's attempt to open a connection by itself leaves this report, which it makes instead of running the command; scp (-O) hides its 255
-            report = eic_ticket.take_report(report_path)
-            if report is None or report.code != "TicketMissing":
-                return result if 0 < result[0] < _CONNECTION_LOST else self._explain(settings, cmd, result, master)
-            # ssh found the shared connection gone, or out of sessions, and had no ticket for another: nothing has started
-            if eic_master.is_alive(settings.control_path):
+            if outcome.verdict is Verdict.NO_SESSION:
                 return None
+            if outcome.verdict is Verdict.LOST:
+                raise _ConnectionLost(outcome.sentence)
+            if outcome.verdict is Verdict.UNKNOWN:
+                raise AnsibleConnectionFailure(outcome.sentence)
         raise AnsibleConnectionFailure(eic_errors.sentence("TicketMissing", settings.context()))
 
     def _run_once(self, cmd: list[bytes], in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes]:
@@ -585,19 +455,3 @@ class Connection(SshConnection):  # type: ignore[misc]
                 if attempt == attempts:
                     raise
                 display.vv(f"EIC: attempt {attempt} of {attempts}: {error}", host=self.host)
-
-    def _explain(
-        self, settings: Settings, cmd: list[bytes], result: tuple[int, bytes, bytes], master: tuple[int, int] | None
-    ) -> tuple[int, bytes, bytes]:
-        """Raise what a 255 (or a signal that killed ssh) after the start of a command means; a transfer whose connection (``master``) stayed up is left to
-        core, which may try another way."""
-        if result[0] < 0:
-            raise _ConnectionLost(eic_errors.sentence("OutcomeUnknown", settings.context(reason=f": ssh was ended by signal {-result[0]} on the controller")))
-        if not eic_master.is_alive(settings.control_path) or eic_master.identity(settings.control_path) != master:
-            report = eic_ticket.take_report(settings.status_path)
-            cause = eic_errors.cause(report.code, settings.context(reason=report.message)) + eic_errors.request_suffix(report.request_id) if report else ""
-            reason = f": {cause}" if cause else ""
-            raise _ConnectionLost(eic_errors.sentence("OutcomeUnknown", settings.context(reason=reason)))
-        if self._is_transfer(cmd):
-            return result
-        raise AnsibleConnectionFailure(eic_errors.sentence("CommandExit255", settings.context()))

@@ -15,9 +15,10 @@ import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
-from ..module_utils.errors import InvalidInputError, WorkspaceError
-from . import aws_credentials
-from .eic_errors import presentable
+from ..module_utils.errors import WorkspaceError
+from . import aws_credentials, eic_preparation_errors
+from .eic_errors import AUTHENTICATION, presentable
+from .eic_preparation_errors import ANSWERS, invalid
 
 if t.TYPE_CHECKING:
     import botocore.client
@@ -95,15 +96,15 @@ def session(options: AwsOptions) -> botocore.session.Session:
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
-        raise AwsError("cannot ask AWS: the Python package 'boto3' is missing on the controller; install it with 'pip install boto3'") from error
+        raise AwsError(eic_preparation_errors.sentence("Boto3Missing")) from error
     if options.profile and (options.access_key or options.secret_key or options.session_token):
-        raise InvalidInputError("give either an AWS profile or AWS keys (access_key, secret_key, session_token), not both")
+        raise invalid("ProfileAndKeys")
     if bool(options.access_key) != bool(options.secret_key):
-        raise InvalidInputError("AWS keys need both access_key and secret_key")
+        raise invalid("HalfOfTheKeys")
     if options.session_token and not options.access_key:
-        raise InvalidInputError("an AWS session_token needs access_key and secret_key beside it")
+        raise invalid("TokenWithoutKeys")
     if options.assume_role_arn and not _ROLE_ARN.fullmatch(options.assume_role_arn):
-        raise InvalidInputError(f"assume_role_arn is no ARN of an IAM role: {options.assume_role_arn!r}")
+        raise invalid("RoleArnInvalid", value=options.assume_role_arn)
     keys = (options.access_key, options.secret_key, options.session_token) if options.access_key and options.secret_key else None
     try:
         made = botocore.session.Session(profile=options.profile)
@@ -161,29 +162,6 @@ def client(
         raise AwsError(sentence(error, f"cannot make a client for AWS {service}")) from error
 
 
-_HINTS = {
-    "AuthFailure": "the access key is not known in this account and region, the secret key does not belong to it, or the controller's clock is wrong",
-    "InvalidClientTokenId": "the access key is not known",
-    "SignatureDoesNotMatch": "the secret key does not belong to the access key, or the controller's clock is wrong",
-    "RequestExpired": "the credentials have expired or the controller's clock is wrong",
-    "ExpiredToken": "the temporary credentials have expired, get new ones",
-    "ExpiredTokenException": "the temporary credentials have expired, get new ones",
-    "UnauthorizedOperation": "allow the IAM identity the action {action}",
-    "AccessDenied": "allow the IAM identity the action {action}",
-    "AccessDeniedException": "allow the IAM identity the action {action}",
-    "RequestLimitExceeded": "AWS throttles this account, try again later",
-    "Throttling": "AWS throttles this account, try again later",
-    "ThrottlingException": "AWS throttles this account, try again later",
-}
-"""What to do, by error code. Where there is a hint, AWS's own text is left out: a signature error quotes the signed request, session token included."""
-
-
-_REFUSALS = frozenset([
-    *("AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "RequestExpired", "ExpiredToken", "ExpiredTokenException"),
-    *("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "UnrecognizedClientException"),
-])
-
-
 def is_authentication(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, is about who asks and what that identity may do: AWS refused, or there are no usable credentials."""
     try:
@@ -195,7 +173,8 @@ def is_authentication(error: BaseException | None) -> bool:
         if isinstance(error, CredentialsError) and not isinstance(error.__cause__, (e.ClientError, e.HTTPClientError)):
             return True
         if isinstance(error, e.ClientError):
-            return error.response.get("Error", {}).get("Code") in _REFUSALS
+            answer = ANSWERS.get(error.response.get("Error", {}).get("Code", ""))
+            return answer is not None and answer.kind == AUTHENTICATION
         if isinstance(error, (e.NoCredentialsError, e.PartialCredentialsError, e.CredentialRetrievalError, e.TokenRetrievalError, e.SSOError)):
             return True
         error = error.__cause__
@@ -214,14 +193,14 @@ def sentence(error: BaseException, what: str) -> str:
         code = str(details.get("Code", "an unknown error"))
         request_id = error.response.get("ResponseMetadata", {}).get("RequestId")
         # IAM names its actions like the API its operations.
-        hint = _HINTS.get(code, "").format(action=error.operation_name) or _shortened(str(details.get("Message", "")))
-        return f"{what}: AWS answers {code}" + (f" ({hint})" if hint else "") + (f", request {request_id}" if request_id else "")
+        hint = ANSWERS[code].remedy.format(action=error.operation_name) if code in ANSWERS else _shortened(str(details.get("Message", "")))
+        return eic_preparation_errors.ANSWERED.format(what=what, code=code) + (f" ({hint})" if hint else "") + (f", request {request_id}" if request_id else "")
     if isinstance(error, (e.NoCredentialsError, e.PartialCredentialsError)):
-        return f"{what}: no AWS credentials on the controller; set a profile, access_key and secret_key, or AWS_* in the environment"
+        return eic_preparation_errors.sentence("CredentialsMissing", what=what)
     if isinstance(error, (e.TokenRetrievalError, e.SSOError, e.CredentialRetrievalError)):
-        return f"{what}: the AWS credentials could not be obtained ({presentable(str(error))}); for a profile with SSO log in again with 'aws sso login'"
+        return eic_preparation_errors.sentence("CredentialsNotObtained", what=what, reason=presentable(str(error)))
     if isinstance(error, (e.HTTPClientError, e.ConnectionError)):
-        return f"{what}: AWS cannot be reached ({_shortened(str(error))}); check region, endpoint_url, proxy and network"
+        return eic_preparation_errors.sentence("AwsNotReached", what=what, reason=_shortened(str(error)))
     return f"{what}: {_shortened(str(error)) or type(error).__name__}"
 
 

@@ -14,8 +14,8 @@ import subprocess
 import tempfile
 import typing as t
 
-from ..module_utils.errors import InvalidInputError
 from . import run_directories
+from .eic_preparation_errors import invalid
 
 CONTROL_PREFIX = "eic-"
 """What the names of our sockets begin with, and of the files beside them."""
@@ -93,7 +93,7 @@ def control_path(directory: str, identity: t.Sequence[object]) -> str:
     """
     path = _control_path(directory, json.dumps(identity, sort_keys=True, default=str))
     if len(os.fsencode(path)) > _LONGEST_CONTROL_PATH:
-        raise InvalidInputError(f"the ControlPath directory {directory!r} is too long for a socket; set ansible_control_path_dir to a shorter path")
+        raise invalid("SocketPathTooLong", value=directory)
     return path
 
 
@@ -107,5 +107,5 @@ def quoted_path(path: str) -> str:
     Raises :class:`InvalidInputError` for characters that ssh's own quoting cannot carry.
     """
     if any(character in path for character in '"\\') or "${" in path or not path.isprintable():
-        raise InvalidInputError(f"{path!r} cannot be used in ssh options: use a path without quotes, backslashes, '${{' and control characters")
+        raise invalid("PathNotQuotable", value=path)
     return '"' + path.replace("%", "%%") + '"'

@@ -14,8 +14,8 @@ import subprocess
 import typing as t
 
 from ..module_utils.errors import InvalidInputError
+from .eic_preparation_errors import invalid
 
-_HINT = "check ansible_eic_known_hosts_file"
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _REMEMBER = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -81,4 +81,4 @@ def _opened(path: str, flags: int) -> int:
 
 
 def _unusable(path: str, why: str, remember: bool) -> InvalidInputError:
-    return InvalidInputError(f"{path}: {why}; host keys cannot be {'remembered' if remember else 'looked up'} there, {_HINT}")
+    return invalid("KnownHostsUnusable", path=path, reason=why, purpose="remembered" if remember else "looked up")

@@ -20,8 +20,9 @@ import time
 import typing as t
 import urllib.parse
 
-from ..module_utils.errors import InvalidInputError, WorkspaceError
+from ..module_utils.errors import WorkspaceError
 from . import aws_session, eic_budget, eic_console_keys, eic_errors, eic_identity, eic_known_hosts, eic_master, eic_ticket, eic_tunnel, eic_use, run_directories
+from .eic_preparation_errors import invalid
 from .eic_settings import Settings
 from .eic_target import Target, resolve
 from .eic_target_cache import CachedLookup, forget
@@ -38,7 +39,7 @@ _RESOLVED_WRONGLY = frozenset([
 ])
 """Failures that a remembered address or endpoint may be the cause of: IAM denies what is not the account's own any more, too."""
 
-_MAYBE_QUOTA = frozenset(["UpgradeReset", "TunnelServiceError", "TunnelRefused"])
+MAYBE_QUOTA = frozenset(["UpgradeReset", "TunnelServiceError", "TunnelRefused"])
 """Refusals that may be how an endpoint says that it has no tunnel left: AWS documents its quota, not what the 21st tunnel gets."""
 
 _UNEXPLAINED_WAIT = 90.0
@@ -175,7 +176,7 @@ def _claimed_slot(settings: Settings, target: Target, wait: float) -> t.Iterator
         except eic_budget.BudgetTimeout as error:
             raise EicError("TunnelBudget", settings.context(endpoint=target.endpoint_id, seconds=int(wait))) from error
         except OSError as error:
-            raise InvalidInputError(f"{error.filename or settings.state_directory}: {error.strerror}; check ansible_eic_state_directory") from error
+            raise invalid("StateDirectoryUnusable", path=error.filename or settings.state_directory, reason=error.strerror) from error
         yield slot
 
 
@@ -241,9 +242,9 @@ def _open_within_quota(settings: Settings, command: t.Sequence[bytes], ticket_pa
 def _patience(settings: Settings, code: str, holders: t.Iterable[eic_budget.Holder]) -> float:
     """Seconds for which a failure is taken for the endpoint's quota, which other controllers use up. With a tunnel of ours open on it, an endpoint that
     refuses another one without a reason is more likely full than broken."""
-    if code == "TunnelQuota" or (code in _MAYBE_QUOTA and any(eic_master.is_alive(holder.get("control_path", "")) for holder in holders)):
+    if code == "TunnelQuota" or (code in MAYBE_QUOTA and any(eic_master.is_alive(holder.get("control_path", "")) for holder in holders)):
         return settings.tunnel_wait
-    return min(_UNEXPLAINED_WAIT, settings.tunnel_wait) if code in _MAYBE_QUOTA else 0.0
+    return min(_UNEXPLAINED_WAIT, settings.tunnel_wait) if code in MAYBE_QUOTA else 0.0
 
 
 def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: str) -> None:

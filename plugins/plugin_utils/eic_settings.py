@@ -14,9 +14,9 @@ import os
 import re
 import typing as t
 
-from ..module_utils.errors import InvalidInputError
-from ..module_utils.names import validate_instance_id
+from ..module_utils.names import INSTANCE_ID
 from . import aws_session, eic_errors, eic_identity, eic_use
+from .eic_preparation_errors import invalid
 from .eic_target import Target
 
 _OS_USER = re.compile(r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?")
@@ -59,26 +59,21 @@ class Settings:
     spare: int = 0
 
     def __post_init__(self) -> None:
-        validate_instance_id(self.instance_id)
-        if not _OS_USER.fullmatch(self.os_user):
-            raise InvalidInputError(f"{self.os_user!r} cannot be an OS user for EC2 Instance Connect; check ansible_user")
-        if not 1 <= self.max_tunnel_duration <= 3600:
-            raise InvalidInputError(f"a tunnel may last 1 to 3600 seconds, not {self.max_tunnel_duration}; check ansible_eic_max_tunnel_duration")
-        if self.tunnel_budget < 1:
-            raise InvalidInputError(f"the tunnel budget must be at least 1, not {self.tunnel_budget}; check ansible_eic_tunnel_budget")
-        if self.tunnel_wait < 0:
-            raise InvalidInputError(f"the time to wait for a tunnel cannot be {self.tunnel_wait} seconds; check ansible_eic_tunnel_wait")
-        if self.rotation_margin < 0:
-            raise InvalidInputError(f"the margin before a tunnel's end cannot be {self.rotation_margin} seconds; check ansible_eic_rotation_margin")
-        if self.target_cache_lifetime < 0:
-            raise InvalidInputError(f"targets cannot be remembered for {self.target_cache_lifetime} seconds; check ansible_eic_target_cache_lifetime")
-        if self.tunnel_timeout < 1:
-            raise InvalidInputError(f"the time to open a tunnel must be at least 1 second, not {self.tunnel_timeout}; check ansible_eic_tunnel_timeout")
-        if self.connect_to and not _CONNECT_TO.fullmatch(self.connect_to):
-            raise InvalidInputError(f"{self.connect_to!r} is not of the form host:port; check ansible_eic_tunnel_address")
         url = self.instance_connect_endpoint_url
-        if url and not re.match(r"https?://[^/\s]", url):
-            raise InvalidInputError(f"{url!r} is not an http or https URL; check ansible_eic_instance_connect_endpoint_url")
+        for code, value, is_right in (
+            ("InstanceIdInvalid", self.instance_id, INSTANCE_ID.fullmatch(self.instance_id)),
+            ("OsUserInvalid", self.os_user, _OS_USER.fullmatch(self.os_user)),
+            ("DurationInvalid", self.max_tunnel_duration, 1 <= self.max_tunnel_duration <= 3600),
+            ("BudgetInvalid", self.tunnel_budget, self.tunnel_budget >= 1),
+            ("WaitInvalid", self.tunnel_wait, self.tunnel_wait >= 0),
+            ("MarginInvalid", self.rotation_margin, self.rotation_margin >= 0),
+            ("LifetimeInvalid", self.target_cache_lifetime, self.target_cache_lifetime >= 0),
+            ("TimeoutInvalid", self.tunnel_timeout, self.tunnel_timeout >= 1),
+            ("TunnelAddressInvalid", self.connect_to, not self.connect_to or _CONNECT_TO.fullmatch(self.connect_to)),
+            ("KeyPushUrlInvalid", url, not url or re.match(r"https?://[^/\s]", url)),
+        ):
+            if not is_right:
+                raise invalid(code, value=value)
 
     @property
     def control_path(self) -> str:

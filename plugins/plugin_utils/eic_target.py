@@ -12,7 +12,7 @@ import dataclasses
 import typing as t
 
 from ..module_utils.errors import WorkspaceError
-from . import aws_session
+from . import aws_session, eic_preparation_errors
 
 if t.TYPE_CHECKING:
     import botocore.client
@@ -108,18 +108,22 @@ def resolve(known: Target, instance_id: str, lookup: Lookup, *, fips: bool = Fal
     return Target(address, endpoint["InstanceConnectEndpointId"], known.dns_name or _dns_name(endpoint, fips))
 
 
+def _error(code: str, **names: t.Any) -> TargetError:
+    return TargetError(eic_preparation_errors.sentence(code, **names))
+
+
 def _running_instance(lookup: Lookup, instance_id: str) -> Description:
     instance = lookup.instance(instance_id)
     if not instance:
         raise _not_found(instance_id)
     state = instance.get("State", {}).get("Name", "unknown")
     if state != "running":
-        raise TargetError(f"{instance_id}: the instance is {state}, not running; start it, or remove it from the inventory")
+        raise _error("InstanceStopped", instance_id=instance_id, state=state)
     return instance
 
 
 def _not_found(instance_id: str) -> TargetError:
-    return TargetError(f"{instance_id}: EC2 knows no such instance; check the instance id, the region and the account of the credentials")
+    return _error("InstanceUnknown", instance_id=instance_id)
 
 
 def _address(instance: Description) -> str:
@@ -127,32 +131,28 @@ def _address(instance: Description) -> str:
     ipv6 = [entry.get("Ipv6Address") for entry in interfaces[0].get("Ipv6Addresses", [])]
     address = instance.get("PrivateIpAddress") or instance.get("Ipv6Address") or next(iter(ipv6), None)
     if not address:
-        raise TargetError(f"{instance.get('InstanceId')}: the instance has no private address; set ansible_eic_private_address")
+        raise _error("AddressMissing", instance_id=instance.get("InstanceId"))
     return str(address)
 
 
 def _endpoint_by_id(lookup: Lookup, endpoint_id: str) -> Description:
-    hint = "check ansible_eic_endpoint_id, region and account"
     endpoint = lookup.endpoint(endpoint_id)
     if not endpoint:
-        raise TargetError(f"EC2 Instance Connect Endpoint {endpoint_id} does not exist; {hint}")
+        raise _error("EndpointUnknown", endpoint=endpoint_id)
     if endpoint.get("State") not in USABLE_STATES:
-        raise TargetError(f"EC2 Instance Connect Endpoint {endpoint_id} is in state {endpoint.get('State')} and opens no tunnels; {hint}")
+        raise _error("EndpointUnusable", endpoint=endpoint_id, state=endpoint.get("State"))
     return endpoint
 
 
 def _endpoint_of_vpc(lookup: Lookup, instance_id: str, vpc_id: str | None, subnet_id: str | None) -> Description:
     usable = lookup.usable_endpoints(vpc_id) if vpc_id else []
     if not usable:
-        raise TargetError(
-            f"{instance_id}: VPC {vpc_id or 'of the instance'} has no usable EC2 Instance Connect Endpoint; create one there, or set ansible_eic_endpoint_id"
-        )
+        raise _error("EndpointMissing", instance_id=instance_id, vpc=vpc_id or "of the instance")
     return next((endpoint for endpoint in usable if subnet_id and endpoint.get("SubnetId") == subnet_id), usable[0])
 
 
 def _dns_name(endpoint: Description, fips: bool) -> str:
     name = endpoint.get("FipsDnsName" if fips else "DnsName")
     if not name:
-        kind = "FIPS DNS name" if fips else "DNS name"
-        raise TargetError(f"EC2 Instance Connect Endpoint {endpoint.get('InstanceConnectEndpointId')} has no {kind}; set ansible_eic_endpoint_dns_name")
+        raise _error("DnsNameMissing", endpoint=endpoint.get("InstanceConnectEndpointId"), name="FIPS DNS name" if fips else "DNS name")
     return str(name)

@@ -44,6 +44,19 @@ def options_of_plugin(path: str) -> dict[str, typing.Any]:
     return dict(_text_of(path, "DOCUMENTATION")["options"])
 
 
+@functools.cache
+def options_of_fragment(name: str) -> dict[str, typing.Any]:
+    """The options of a documentation fragment by name."""
+    tree = ast.parse((REPOSITORY / "plugins" / "doc_fragments" / f"{name}.py").read_text(encoding="utf-8"))
+    (text,) = (ast.literal_eval(node.value) for made in tree.body if isinstance(made, ast.ClassDef) for node in made.body if isinstance(node, ast.Assign))
+    return dict(yaml.safe_load(text)["options"])
+
+
+def options_of_connection() -> dict[str, typing.Any]:
+    """The options of the eic connection that are not those of ssh."""
+    return {**options_of_plugin("plugins/connection/eic.py"), **options_of_fragment("eic_aws")}
+
+
 def examples_of_plugin(path: pathlib.Path) -> typing.Optional[str]:
     """The text EXAMPLES of a plugin's file; None where it has none."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:

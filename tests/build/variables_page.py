@@ -8,7 +8,7 @@ import functools
 import re
 import typing
 
-from markup import REPOSITORY, cell, entry_points_of_role, options_of_plugin, options_of_role
+from markup import REPOSITORY, cell, entry_points_of_role, options_of_connection, options_of_plugin, options_of_role
 
 PAGE = REPOSITORY / "docs" / "variables.md"
 _COMMENTED = re.compile(r"^#   (\w+) {2,}(\S.*)$", re.MULTILINE)
@@ -52,7 +52,7 @@ def page() -> str:
     parts.append(_table((_names(option), option) for option in options_of_plugin("plugins/callback/drift.py").values() if option.get("vars")))
     parts.append("\n## The eic connection\n\nWhere a variable `ansible_eic_…` and one `workspace_…` mean the same, the first is stronger. All options of "
                  "`ansible.builtin.ssh` apply as well.\n\n")
-    parts.append(_table((_names(option), option) for option in options_of_plugin("plugins/connection/eic.py").values()
+    parts.append(_table((_names(option), option) for option in options_of_connection().values()
                         if any("eic" in each["name"] for each in option.get("vars", []))))
     parts.append("\n## What you find, and do not set\n\nThe inventory plugin's are in [inventory.md](inventory.md#3-what-a-host-has), the role `backend` "
                  "sets the fact `ansible_facts.workspace_backend` and the connection variables, and an audit leaves the counts that "
@@ -78,8 +78,8 @@ def of_playbooks() -> dict[str, dict[str, str]]:
 def all_names() -> set[str]:
     """The names of all variables that are documented anywhere in the collection."""
     names = _documented() | set(of_playbooks())
-    for path in ("plugins/callback/drift.py", "plugins/connection/eic.py"):
-        for option in options_of_plugin(path).values():
+    for options in (options_of_plugin("plugins/callback/drift.py"), options_of_connection()):
+        for option in options.values():
             names |= {each["name"] for each in option.get("vars", [])}
     rulebook = (REPOSITORY / "extensions" / "eda" / "rulebooks" / "self_healing.yml").read_text(encoding="utf-8")
     return names | {name for name, _meaning in _COMMENTED.findall(rulebook)}

@@ -22,7 +22,7 @@ import paramiko
 import pytest
 import yaml
 from ansible_run import Run
-from eic_connections import Controller, Counted
+from eic_connections import Controller, Counted, direct_address
 from lab.api import Lab
 
 LONG = bool(os.environ.get("EIC_TEST_LONG"))
@@ -71,11 +71,14 @@ def test_the_playbook_of_all_connections_passes(controller: Controller, ansible:
         for (name, (method, pipelining)), workspace in zip(names.items(), workspaces * 2)
     }
     inventory = controller.directory / "inventory.yml"
-    inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
     playbook = pathlib.Path(__file__).with_name("eic_conformance.yml")
-    run = ansible(playbook, inventory=inventory, environment={"ANSIBLE_FORKS": "4"})
+    with direct_address(controller.lab, "eic-bare") as (address, port):
+        hosts["direct"] = {"ansible_eic_tunnel": "none", "ansible_eic_private_address": address, "ansible_port": port,
+                           "ansible_eic_instance_id": _instance(controller.lab, "eic-bare")}
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}))
+        run = ansible(playbook, inventory=inventory, environment={"ANSIBLE_FORKS": "5"})
     assert run.returncode == 0, run.output
-    assert set(names) <= set(run.stats) and not any(run.stats[name]["unreachable"] or run.stats[name]["failures"] for name in names)
+    assert set(hosts) <= set(run.stats) and not any(run.stats[name]["unreachable"] or run.stats[name]["failures"] for name in hosts)
 
 
 def _instance(lab: Lab, workspace: str) -> str:

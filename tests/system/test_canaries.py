@@ -23,6 +23,9 @@ from workspaces import DOCKER_WORKSPACE, EIC_WORKSPACE
 SYNC, AUDIT = "molecule_ai.workspace.sync", "molecule_ai.workspace.audit"
 PLUGIN = "browser-automation"
 GIT_PASSWORD, WRONG_TOKEN, PROXY_PASSWORD = "canary-git-password", "canary-wrong-token", "canary-proxy-password"
+BECOME_PASSWORD = "canary-become-password"
+MADE_HERE = [b"X-Amz-Signature=", b"PRIVATE KEY-----"]
+"""What a run makes for itself: URLs that open a tunnel for whoever has them, and the key of the run."""
 FORGOTTEN = "AKIA" + "CANARYCANARY0000"
 BOTH = f"{DOCKER_WORKSPACE},{EIC_WORKSPACE}"
 
@@ -64,7 +67,8 @@ def test_no_secret_leaves_the_run(lab: Lab, ansible: Callable[..., Run], server:
     for name in (DOCKER_WORKSPACE, EIC_WORKSPACE):
         lab.reset(name)
     platform = lab.world.data["platform"]
-    canaries = [secret.encode() for secret in (GIT_PASSWORD, WRONG_TOKEN, PROXY_PASSWORD, platform["admin_token"], lab.world.data["credentials"]["secret_key"])]
+    given_to_it = (GIT_PASSWORD, WRONG_TOKEN, PROXY_PASSWORD, BECOME_PASSWORD, platform["admin_token"], lab.world.data["credentials"]["secret_key"])
+    canaries = [*(secret.encode() for secret in given_to_it), *MADE_HERE]
     given, temporary = tmp_path / "given", tmp_path / "temporary"
     given.mkdir(mode=0o700)
     environment = {
@@ -76,7 +80,7 @@ def test_no_secret_leaves_the_run(lab: Lab, ansible: Callable[..., Run], server:
         variables = {
             "workspace_plugins": [{"name": PLUGIN, "source": source}], "plugins_allowlist_from_platform": True, "plugins_source_timeout": 60,
             "workspace_platform_url": lab.service["platform_url"], "workspace_platform_token": platform["admin_token"],
-            "workspace_platform_org_id": platform["org_id"], **options,
+            "workspace_platform_org_id": platform["org_id"], "ansible_become_password": BECOME_PASSWORD, **options,
         }
         (given / file).touch(0o600)
         (given / file).write_text(yaml.safe_dump(variables), encoding="utf-8")

@@ -10,6 +10,7 @@ import time
 import typing as t
 
 from ansible import constants as C
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..module_utils import names
 from ..module_utils.engine_arguments import ENGINE_ARGUMENT_SPEC
@@ -22,6 +23,7 @@ from ..plugin_utils.workspace_options import WORKSPACE_ARGUMENT_SPEC, refuse_dup
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     **WORKSPACE_ARGUMENT_SPEC,
     "workspaces": {"type": "list", "elements": "dict", "options": {**WORKSPACE_ARGUMENT_SPEC, "workspace_id": {"type": "str", "required": True}}},
+    "from_variables": {"type": "bool", "default": False},
     "known": {"type": "dict"},
     "max_age": {"type": "int", "default": 3600},
     "lookups": {"type": "list", "elements": "str", "choices": list(backend.LOOKUPS), "default": list(backend.LOOKUPS)},
@@ -31,6 +33,14 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     **ENGINE_ARGUMENT_SPEC,
     **aws_session.AWS_ARGUMENT_SPEC,
 }
+VARIABLES = {
+    **{name: f"workspace_{name}" for name in ("runtime", "instance_id", "container", "config_dir", "unit", "runtime_container")},
+    **{name: f"workspace_{name}" for name in ("lookups", "external_runtimes", "runtime_config_dirs", "os_user", "docker_host", "region")},
+    **{name: f"workspace_docker_{name}" for name in ("tls", "validate_certs", "ca_path", "client_cert", "client_key")},
+    **{name: f"workspace_aws_{name}" for name in ("profile", "access_key", "secret_key", "session_token", "assume_role_arn")},
+    "workspace_id": "workspace_id", "endpoint_url": "workspace_ec2_endpoint_url", "aws_ca_bundle": "workspace_aws_ca_bundle",
+}
+"""The variables of the role ``backend`` by option: what ``from_variables`` reads."""
 
 
 class ActionModule(ControllerAction):
@@ -40,14 +50,24 @@ class ActionModule(ControllerAction):
 
     def answer(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return ``ansible_facts``; a lookup that failed is a fact, only input that cannot be right fails the task."""
-        arguments = self.parameters(
-            ARGUMENT_SPEC,
-            mutually_exclusive=[("workspace_id", "workspaces"), ("workspaces", "known")],
-            required_one_of=[("workspace_id", "workspaces")],
-        )
+        arguments = self._arguments(task_vars)
         run = os.path.basename(C.DEFAULT_LOCAL_TMP)  # a directory of this run only, and of all its workers
         known = known_backend(arguments, task_vars.get("ansible_facts") or {}, time.time(), run)
         return {"changed": False, "ansible_facts": {"workspace_backend": {**known, "run": run}} if known else facts(arguments)}
+
+    def _arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the options; what comes from variables is checked under the variables' names, which are those that the user has written."""
+        variables: dict[str, str] = {}
+        if boolean(self._task.args.get("from_variables", False), strict=False):
+            variables = VARIABLES
+            given = {name: self._templar.template(task_vars[name]) for name in variables.values() if task_vars.get(name) is not None}
+            self._task.args = {**given, **{variables.get(option, option): value for option, value in self._task.args.items()}}
+        arguments = self.parameters(
+            {variables.get(option, option): specification for option, specification in ARGUMENT_SPEC.items()},
+            mutually_exclusive=[("workspace_id", "workspaces"), ("workspaces", "known")],
+            required_one_of=[("workspace_id", "workspaces")],
+        )
+        return {**arguments, **{option: arguments[name] for option, name in variables.items()}}
 
 
 def known_backend(arguments: t.Mapping[str, t.Any], found_before: t.Mapping[str, t.Any], now: float, run: str) -> dict[str, t.Any] | None:

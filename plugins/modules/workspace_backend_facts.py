@@ -105,6 +105,12 @@ options:
     default:
       hermes: /home/ubuntu/.hermes
       langgraph: /opt/configs
+  from_variables:
+    description:
+      - Take each option that is not given from the host's variable of the role P(molecule_ai.workspace.backend#role) for it, for example O(region) from
+        C(workspace_region) and O(profile) from C(workspace_aws_profile).
+    type: bool
+    default: false
   known:
     description:
       - What the inventory P(molecule_ai.workspace.workspaces#inventory) has found, its host variable C(workspace_backend). It is returned instead of a lookup

@@ -17,8 +17,9 @@ from ansible import constants as C
 from ansible import context
 from ansible.plugins.loader import connection_loader
 
-# Those of the tiers: which of them a play needs is known only when its workers run, unless the inventory has said it.
-_OF_TIERS = ("molecule_ai.workspace.eic", "community.docker.docker_api")
+# Those of the tiers, and what stands in for one: which of them a play needs is known only when its workers run, unless the inventory has said it.
+# Core reads a plugin's documentation once more for each name that it goes by, so ssh by its full name is another one.
+_OF_TIERS = ("molecule_ai.workspace.eic", "community.docker.docker_api", "ansible.builtin.ssh")
 _known: set[str] = set()
 
 

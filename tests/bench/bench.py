@@ -66,7 +66,15 @@ def _profile(size: Size) -> Iterable[dict[str, Any]]:
     return profile_host.measured(size.rounds, size.label)
 
 
-SCENARIOS: dict[str, Callable[[Size], Iterable[dict[str, Any]]]] = {"no-op": _no_op, "install": _install, "eic": _eic, "scale": _scale, "profile": _profile}
+def _processes(size: Size) -> Iterable[dict[str, Any]]:
+    import processes
+
+    return processes.measured(size.hosts, size.rounds)
+
+
+SCENARIOS: dict[str, Callable[[Size], Iterable[dict[str, Any]]]] = {
+    "no-op": _no_op, "install": _install, "eic": _eic, "scale": _scale, "profile": _profile, "processes": _processes,
+}
 # The keys that tell the tables of one scenario apart.
 _KEYS = ("scenario", "hosts", "latency", "label")
 
@@ -80,7 +88,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="this scenario; may be repeated")
     parser.add_argument("--label", choices=["before", "after"], default="after", help="for the scenario profile: before or after a change of the product")
     parser.add_argument("--output", type=pathlib.Path, default=DATA, help="the data file, default: docs/performance.json; --quick wants another one")
-    parser.add_argument("--hosts", type=int, nargs="+", help="numbers of hosts for no-op, of which install takes the smallest; default: 20 100 300")
+    parser.add_argument("--hosts", type=int, nargs="+", help="numbers of hosts of no-op and processes, install takes the smallest; default: 20 100 300")
     parser.add_argument("--rounds", type=int, help="default: 5")
     options = parser.parse_args()
     if os.geteuid() != 0:

@@ -24,10 +24,11 @@ _TITLES = {
     "platform": "Four plugins on EC2 instances, compared with the platform's own sequence",
     "scale": "From few workspaces to many (a no-op task)",
     "profile": "Where the time of one no-op host goes",
+    "processes": "Whose CPU time a run with nothing to do is",
 }
 # What the ratios of a scenario's tables are of.
 _FLOORS = {"no-op": "ping", "install": "ping", "tunnel start": "aws", "cold": "plain cold", "throughput": "direct", "platform": "platform", "scale": "1",
-           "profile": "ping"}
+           "profile": "ping", "processes": "ping"}
 _INTRODUCTION = """\
 # Performance
 

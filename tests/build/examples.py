@@ -252,7 +252,7 @@ def _problems_of_rule(rule: dict[str, typing.Any]) -> list[str]:
 @functools.cache
 def _connection_variables() -> frozenset[str]:
     """The connection variables that the role backend sets, and so those that a user may set instead."""
-    text = (REPOSITORY / "roles" / "backend" / "tasks" / "main.yml").read_text(encoding="utf-8")
+    text = (REPOSITORY / "roles" / "backend" / "tasks" / "reach.yml").read_text(encoding="utf-8")
     return frozenset(re.findall(r"^    (ansible_\w+):", text, re.MULTILINE))
 
 

@@ -1,7 +1,10 @@
 # Copyright (c) The molecule_ai.workspace maintainers
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must not become slower unseen: bytes, exactly countable, and ratios of one run. No time is judged by itself; tests/bench/run measures those."""
+"""What must not become slower unseen: bytes and tasks, exactly countable, and ratios of one run.
+
+No time is judged by itself; tests/bench/run measures those.
+"""
 from __future__ import annotations
 
 import os
@@ -24,6 +27,9 @@ ROUNDS = 3
 # Generous: the task is about as fast as ping, and the machine may have other things to do.
 WALL, CPU = 1.75, 2.0
 KIBIBYTE = 1024
+# The role's arguments, the backend, its connection (which our inventory would have set), the comparison, what became of it; an audit also counts the workspace.
+# Each is a worker that Ansible forks for the host.
+INSTALL_TASKS, AUDIT_TASKS = 5, 6
 
 
 def _plugins(directory: pathlib.Path, count: int) -> list[dict[str, str]]:
@@ -58,6 +64,25 @@ def test_a_look_at_ten_plugins_and_an_install_of_one_send_what_they_must(
     sent = lab.counters()["bytes_from_client"] - before["bytes_from_client"]
     # only the changed plugin: its noise once, and what three calls (look, apply, restart) need besides
     assert len(noise) < sent < len(noise) + 4 * 96 * KIBIBYTE, sent
+
+
+@pytest.mark.parametrize("workspace", [EIC_WORKSPACE], indirect=True)
+def test_a_run_without_a_change_is_a_handful_of_tasks_for_each_host(ansible: Callable[..., Run], workspace: str, tmp_path: pathlib.Path) -> None:
+    variables = {"workspace_plugins": _plugins(tmp_path, 1)}
+    ansible("molecule_ai.workspace.install", limit=workspace, variables=variables).ok()
+
+    def tasks(playbook: str, **more: str) -> int:
+        run = ansible(f"molecule_ai.workspace.{playbook}", limit=workspace, variables={**variables, **more}).ok()
+        assert run.stats[workspace]["changed"] == 0, run.output
+        # skipped ones too: a worker is forked to find out that there is nothing to do
+        return sum(run.stats[workspace][outcome] for outcome in ("ok", "skipped", "rescued", "ignored"))
+
+    assert tasks("install") <= INSTALL_TASKS
+    assert tasks("sync") <= INSTALL_TASKS
+    assert tasks("audit") <= AUDIT_TASKS
+    # a limit that is not reached costs nothing, an answer of a survey one task
+    assert tasks("sync", workspace_canary="1", workspace_restart_method="inventory") <= INSTALL_TASKS
+    assert tasks("sync", workspace_restart_method="none") <= INSTALL_TASKS + 1
 
 
 def test_a_look_at_ten_plugins_takes_about_as_long_as_a_ping(lab: Lab, ansible: Callable[..., Run], tmp_path: pathlib.Path) -> None:

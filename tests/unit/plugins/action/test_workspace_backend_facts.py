@@ -22,6 +22,7 @@ from ansible_collections.molecule_ai.workspace.plugins.action import workspace_b
 from ansible_collections.molecule_ai.workspace.plugins.doc_fragments import aws, docker_engine
 from ansible_collections.molecule_ai.workspace.plugins.modules import workspace_backend_facts as module
 
+REPOSITORY = pathlib.Path(__file__).resolve().parents[4]
 ID = "3f2b8c1e-9a47-4d0e-8b15-6c7d8e9f0a1b"
 INSTANCE = "i-0123456789abcdef0"
 SECRET = "not-a-real-secret"
@@ -34,11 +35,12 @@ def fixture_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def run(**arguments: t.Any) -> dict[str, t.Any]:
-    """Run the action as a task does, in check mode; nothing but the given lookups is reachable."""
+def run(variables: dict[str, t.Any] | None = None, /, **arguments: t.Any) -> dict[str, t.Any]:
+    """Run the action as a task does, in check mode, for a host with ``variables``; nothing but the given lookups is reachable."""
     task = mock.MagicMock(spec=Task, args=arguments, async_val=0, check_mode=True, action="workspace_backend_facts", environment=None)
     plugin = action.ActionModule(task, mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), mock.MagicMock())
-    return plugin.run(task_vars={})
+    plugin._templar.template.side_effect = lambda value: value[3:-3] if isinstance(value, str) and value.startswith("{{ ") else value
+    return plugin.run(task_vars=variables or {})
 
 
 def test_one_workspace() -> None:
@@ -60,6 +62,41 @@ def test_several_workspaces() -> None:
     assert facts["b"]["connection"]["ansible_eic_region"] == "eu-west-1"
     assert facts["b"]["connection"]["ansible_user"] == "admin"
     assert run(workspaces=[])["ansible_facts"] == {"workspace_backends": {}}
+
+
+VARIABLES = {
+    "workspace_id": ID, "workspace_runtime": "{{ hermes }}", "workspace_instance_id": INSTANCE, "workspace_region": "eu-west-1", "workspace_lookups": ["ec2"],
+}
+
+
+def test_options_of_the_hosts_variables() -> None:
+    """Templated; what the task gives counts before them, and what is null is not given."""
+    fact = run({**VARIABLES, "workspace_unit": None}, from_variables=True, region="eu-west-2")["ansible_facts"]["workspace_backend"]
+    assert (fact["tier"], fact["config_dir"]) == ("eic", "/home/ubuntu/.hermes")
+    assert fact["connection"]["ansible_eic_region"] == "eu-west-2"
+    external = {**VARIABLES, "workspace_runtime": "external"}
+    assert run(external, from_variables=True, instance_id="")["ansible_facts"]["workspace_backend"]["instance_id"] is None
+
+
+def test_variables_are_read_only_where_they_are_asked_for() -> None:
+    """A task of one's own says everything itself."""
+    with pytest.raises(AnsibleActionFail, match="workspace_id, workspaces"):
+        run(VARIABLES)
+
+
+@pytest.mark.parametrize(("name", "value"), [("workspace_lookups", ["gcp"]), ("workspace_docker_tls", "perhaps"), ("workspace_runtime_config_dirs", "x")])
+def test_a_wrong_variable_is_named(name: str, value: object) -> None:
+    """The user has written a variable, and not an option of this task."""
+    with pytest.raises(AnsibleActionFail, match=name):
+        run({**VARIABLES, name: value}, from_variables=True)
+
+
+def test_the_variables_are_those_of_the_role() -> None:
+    """Each has an option, and the other way round, except what the role says in its task."""
+    role = yaml.safe_load((REPOSITORY / "roles/backend/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    said = {"workspace_backend"}
+    assert set(action.VARIABLES.values()) == {name for name in role if name.startswith("workspace_")} - said
+    assert set(action.VARIABLES) <= set(action.ARGUMENT_SPEC)
 
 
 def test_failed_lookup_is_a_fact() -> None:

@@ -15,7 +15,7 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import backe
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.aws_session import AwsOptions
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.docker_engine import EngineOptions
 
-ROLE_TASKS = pathlib.Path(__file__).resolve().parents[4] / "roles" / "backend" / "tasks" / "main.yml"
+ROLE_TASKS = pathlib.Path(__file__).resolve().parents[4] / "roles" / "backend" / "tasks" / "reach.yml"
 WORKSPACE = backend.Workspace("w")
 IN_CONTAINER = backend.Backend(WORKSPACE, "docker", "found", "r", container="ws-w", config_dir="/configs")
 ON_EC2 = backend.Backend(WORKSPACE, "eic", "found", "r", instance_id="i-12345678", private_address="10.0.1.17", config_dir="/configs")

@@ -38,7 +38,7 @@ def test_what_an_inventory_has_said_is_enough(read: list[str]) -> None:
 def test_without_it_all_that_a_tier_may_need_are_read(read: list[str]) -> None:
     preload.connections_of_tiers()
     preload.connections_of_tiers()
-    assert sorted(read) == ["community.docker.docker_api", "molecule_ai.workspace.eic", "ssh"]
+    assert sorted(read) == ["ansible.builtin.ssh", "community.docker.docker_api", "molecule_ai.workspace.eic", "ssh"]
 
 
 @pytest.mark.parametrize("arguments", [{}, {"forks": None}, {"forks": 1}])

@@ -47,7 +47,7 @@ MODULES = {
     "backend": Module("plugins/plugin_utils/backend.py", _tests("plugin_utils", "backend", "backend_answers", "backend_evidence"), 95),
     "plugin_tree": Module("plugins/module_utils/plugin_tree.py", _tests("module_utils", "plugin_tree", "plugin_store", "plugin_request"), 90),
     "plugin_store": Module(
-        "plugins/module_utils/plugin_store.py", _tests("module_utils", "plugin_store", "plugin_request", "previous_version"), 85,
+        "plugins/module_utils/plugin_store.py", _tests("module_utils", "plugin_store", "plugin_request", "previous_version"), 95,
     ),
     "placements": Module(
         "plugins/module_utils/placements.py", _tests("module_utils", "placements", "placements_security", "kept_placements", "previous_version"), 75,

@@ -1,7 +1,7 @@
 # Copyright (c) The molecule_ai.workspace maintainers
 # BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
 # SPDX-License-Identifier: BSD-2-Clause
-"""When is a container really back after a restart? Decided from the ``State`` object of ``docker inspect``, and from nothing else.
+"""When is a container really back after a restart? Decided from what ``docker inspect`` says (:func:`state_of`), and from nothing else.
 
 The same logic serves the Docker SDK on the controller and the docker program on an EC2 host: both deliver the same JSON.
 """
@@ -19,6 +19,15 @@ CRASH_LOOP_STARTS = 3
 STOPPED_SECONDS = 5
 
 STILL_PENDING = "plugins that wait for this restart keep waiting (restart_pending), so the next run tries again"
+
+
+def state_of(description: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ``State`` object of a container's description by ``docker inspect``, with its ``RestartCount``. Raises ``LookupError`` and ``TypeError``.
+
+    The engine counts the starts that the restart policy has made, and begins again at a start that somebody has asked for
+    (``Container.ResetRestartManager`` in Moby's ``container/container.go``).
+    """
+    return dict(description["State"], RestartCount=description.get("RestartCount"))
 
 
 class Readiness(Protocol):
@@ -60,7 +69,7 @@ class ContainerReadiness:
         return self._started_at
 
     def observe(self, state: Mapping[str, Any], now: float) -> bool:
-        """Take one ``State`` object seen at ``now`` (a monotonic clock, seconds); return whether the container is ready.
+        """Take one state (see :func:`state_of`) seen at ``now`` (a monotonic clock, seconds); return whether the container is ready.
 
         Raises :class:`WorkspaceError` when it exited for good or starts again and again.
         """
@@ -70,7 +79,8 @@ class ContainerReadiness:
         if started_at != self._started_at:
             self._started_at = started_at
             self._stable_since = None
-            self._starts += 1
+            # None of a policy's: somebody has asked for it, for instance another run that has changed other plugins.
+            self._starts = 0 if state.get("RestartCount") == 0 else self._starts + 1
             if self._starts > CRASH_LOOP_STARTS:
                 raise self._final(state, f"started {self._starts} times in a row and does not stay up")
         if state.get("Restarting"):

@@ -14,7 +14,7 @@ import subprocess
 from typing import Any, Callable, Mapping
 
 from . import plugin_request
-from .container_readiness import STILL_PENDING, ContainerReadiness, Readiness, wait_until_ready
+from .container_readiness import STILL_PENDING, ContainerReadiness, Readiness, state_of, wait_until_ready
 from .errors import InvalidInputError, WorkspaceError
 from .names import validate_container_name, validate_systemd_unit
 from .printable import printable
@@ -75,13 +75,12 @@ class ContainerTarget:
         self._programs = programs
 
     def look(self) -> Mapping[str, Any]:
-        """The ``State`` object of ``docker inspect``."""
+        """What ``docker inspect`` says of its state, see :func:`~.container_readiness.state_of`."""
         answer = self._programs.run("docker", ["container", "inspect", self.name], f"inspect container {self.name}")
         try:
-            state: Mapping[str, Any] = json.loads(answer)[0]["State"]
-        except (ValueError, LookupError, TypeError):
+            return state_of(json.loads(answer)[0])
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise WorkspaceError(f"cannot inspect container {self.name}: docker's answer is not what 'docker container inspect' gives") from None
-        return state
 
     def readiness(self, before: Mapping[str, Any], settle: float) -> ContainerReadiness:
         """Judge the container from now on, given its state ``before`` the restart."""

@@ -13,7 +13,7 @@ import dataclasses
 import typing as t
 
 from ..module_utils import host_restart, request_fields
-from ..module_utils.container_readiness import ContainerReadiness, wait_until_ready
+from ..module_utils.container_readiness import ContainerReadiness, state_of, wait_until_ready
 from ..module_utils.errors import InvalidInputError, WorkspaceError
 from ..module_utils.names import validate_config_dir, validate_container_name, validate_systemd_unit, validate_workspace_id
 from . import docker_engine, this_run
@@ -154,9 +154,8 @@ class EngineMethod(ControllerMethod):
         self._client = docker_engine.connect(self._options)
         self._before = self._look()
 
-    def _look(self) -> dict[str, t.Any]:
-        state: dict[str, t.Any] = docker_engine.inspect_container(self._client, self._options, self._container)["State"]
-        return state
+    def _look(self) -> t.Mapping[str, t.Any]:
+        return state_of(docker_engine.inspect_container(self._client, self._options, self._container))
 
     def _restart(self, pending: dict[str, str], result: dict[str, t.Any]) -> None:
         readiness = ContainerReadiness(self._container, str(self._before.get("StartedAt") or ""), self._parameters["settle"], _OUT_OF_REACH)

@@ -64,6 +64,7 @@ def wait(states: list[dict[str, Any]], settle: float = 2, timeout: float = 10) -
         pytest.param([state(), state(), state("later")], 2, 3.0, id="another start begins the settling anew"),
         pytest.param([state(Paused=True), state()], 2, 2.5, id="paused is not up"),
         pytest.param([state(), *[state(running=False)] * 9, state("later")], 2, 7.0, id="somebody else restarts it, too"),
+        pytest.param([state(f"start {number}", RestartCount=0) for number in range(9)], 2, 6.0, id="many others restart it, one after the other"),
         pytest.param([state(BEFORE, running=False), state()], 2, 2.5, id="it was not running before"),
     ],
 )
@@ -79,6 +80,7 @@ def test_ready(states: list[dict[str, Any]], settle: float, waited: float) -> No
         pytest.param([state(running=False, ExitCode=3)], ["exit code 3", "docker logs ws-1", "restart_pending"], id="exited"),
         pytest.param([state(), state(running=False, ExitCode=137, OOMKilled=True)], ["137", "lack of memory"], id="out of memory"),
         pytest.param([state(f"start {number}") for number in range(9)], ["started 4 times", "docker logs ws-1"], id="crash loop"),
+        pytest.param([state(f"start {number}", RestartCount=number) for number in range(9)], ["started 4 times"], id="crash loop by the restart policy"),
         pytest.param([state(Restarting=True, ExitCode=7)], ["10 s", "exit code 7", "restart policy"], id="policy waits for ever"),
         pytest.param([state(BEFORE)], ["10 s", "not started again", "wait_timeout"], id="never started"),
         pytest.param([state(**health("unhealthy"))], ["10 s", "says unhealthy", "restart_pending"], id="stays unhealthy"),

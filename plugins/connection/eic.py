@@ -144,8 +144,8 @@ options:
   host_key_policy:
     description:
       - What to do with the host key of an instance that is not in O(known_hosts_file).
-      - A key that has changed is refused in any case, and so is any connection while O(known_hosts_file) is no regular file (a link, a device) or
-        cannot keep a new key.
+      - A key that has changed is refused in any case, and so is any connection while O(known_hosts_file) is no regular file (a device, a pipe) or
+        cannot keep a new key. It may be a link to one only with V(strict), where nothing is written to it.
       - O(host_key_checking) has no effect, because switching it off would accept changed keys.
     type: string
     default: accept-new

@@ -8,8 +8,6 @@ output of the latest boot alone, so keys are remembered: a line per key in a kno
 """
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import typing as t
 
@@ -30,15 +28,7 @@ def parse(output: str) -> list[str]:
     if begin < 0:
         return []
     found = (_KEY.search(line) for line in output[begin + len(_BEGIN):end].splitlines())
-    return [f"{match[1]} {match[2]}" for match in found if match and _is_key(match[1], match[2])]
-
-
-def _is_key(kind: str, data: str) -> bool:
-    try:
-        blob = base64.b64decode(data, validate=True)
-    except binascii.Error:
-        return False
-    return blob[:4 + len(kind)] == len(kind).to_bytes(4, "big") + kind.encode()
+    return [f"{match[1]} {match[2]}" for match in found if match and eic_known_hosts.is_key(match[1], match[2])]
 
 
 def ensure(path: str, instance_id: str, console_output: t.Callable[[], str]) -> bool:

@@ -121,8 +121,9 @@ def ticket(settings: Settings, path: str, wait: float | None = None) -> t.Iterat
     lookup = CachedLookup(lambda: _ec2_client(settings, made), settings.target_cache, settings.target_cache_lifetime)
     target = resolve(settings.known, settings.instance_id, lookup, fips=fips, direct=settings.direct)
     public_key = _public_key(settings)
-    eic_known_hosts.prepare(settings.trusted_hosts, remember=settings.host_key_policy == "accept-new")
-    if settings.host_key_policy == "console":
+    policy = settings.host_key_policy
+    eic_known_hosts.prepare(settings.trusted_hosts, remember=policy == "accept-new", follow=policy == "strict")
+    if policy == "console":
         _trust_console(settings, made)
     eic_ticket.take_report(settings.status_path)
     with _slot(settings, target, settings.tunnel_wait if wait is None else wait) as slot:
@@ -272,7 +273,7 @@ def _open_master(settings: Settings, command: t.Sequence[bytes], ticket_path: st
         raise failure(settings, context, eic_errors.code_of_ssh_messages(messages))
     if settings.host_key_policy == "accept-new":
         try:
-            if not eic_known_hosts.has(settings.trusted_hosts, settings.instance_id):
+            if not eic_known_hosts.has(settings.trusted_hosts, settings.instance_id) and not eic_known_hosts.is_known_globally(settings.instance_id):
                 raise EicError("HostKeyNotKept", context)
         except WorkspaceError:
             eic_master.stop(settings.ssh_executable, settings.control_path)

@@ -12,12 +12,13 @@ import pytest
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import eic_console_keys
 
 
-def _key(kind: str, filler: int = 0) -> str:
-    blob = len(kind).to_bytes(4, "big") + kind.encode() + bytes([0, 0, 0, 32]) + bytes([filler]) * 32
+def _key(kind: str, *parts: bytes) -> str:
+    blob = b"".join(len(part).to_bytes(4, "big") + part for part in (kind.encode(), *parts))
     return f"{kind} {base64.b64encode(blob).decode()}"
 
 
-ED25519, RSA, ECDSA = _key("ssh-ed25519"), _key("ssh-rsa"), _key("ecdsa-sha2-nistp256")
+ED25519, RSA = _key("ssh-ed25519", bytes(32)), _key("ssh-rsa", b"\1\0\1", bytes(257))
+ECDSA = _key("ecdsa-sha2-nistp256", b"nistp256", bytes(65))
 BEGIN, END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
 
 
@@ -35,6 +36,7 @@ BEGIN, END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS---
         ([], []),
         # what is not the key that it says it is
         ([BEGIN, "ssh-ed25519 AAAA", "ssh-rsa " + ED25519.split()[1], "ssh-dss " + RSA.split()[1], "ssh-ed25519 ....", END], []),
+        ([BEGIN, ED25519[:-4], ED25519, RSA[:40], END], [ED25519]),
         (["-----BEGIN SSH HOST KEY FINGERPRINTS-----", "256 SHA256:x root", "-----END SSH HOST KEY FINGERPRINTS-----"], []),
     ],
 )
@@ -55,6 +57,13 @@ def test_the_console_is_read_once_for_each_instance(tmp_path: pathlib.Path) -> N
     assert len(asked) == 2
     assert file.read_text().splitlines() == [f"i-1 {ED25519}", f"i-1 {RSA}", f"i-12 {ED25519}", f"i-12 {RSA}"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_console_is_read_again_when_a_full_disk_took_a_part_of_its_key(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "known_hosts.console"
+    file.write_text(f"i-1 {ED25519[:30]}")
+    assert eic_console_keys.ensure(str(file), "i-1", lambda: f"{BEGIN}\n{ED25519}\n{END}\n")
+    assert file.read_text().splitlines() == [f"i-1 {ED25519[:30]}", f"i-1 {ED25519}"]
 
 
 def test_a_console_without_keys_leaves_no_trace(tmp_path: pathlib.Path) -> None:

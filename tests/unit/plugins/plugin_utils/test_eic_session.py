@@ -4,9 +4,11 @@
 """When a shared connection may be used for another task."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import socket
+import subprocess
 import tempfile
 import time
 import types
@@ -14,7 +16,15 @@ import typing as t
 
 import pytest
 from ansible_collections.molecule_ai.workspace.plugins.module_utils.errors import InvalidInputError
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import aws_session, eic_budget, eic_session, eic_settings, eic_use
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import (
+    aws_session,
+    eic_budget,
+    eic_known_hosts,
+    eic_master,
+    eic_session,
+    eic_settings,
+    eic_use,
+)
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target
 
 
@@ -234,3 +244,37 @@ def test_what_ssh_must_be_told_whatever_the_user_says(settings: eic_settings.Set
     assert {name: options[name] for name in ("GlobalKnownHostsFile", "VerifyHostKeyDNS") if name in options} == trusted_besides
     assert ("ProxyUseFdpass", "yes") in dict(argument.split("=", 1) for argument in eic_session.ssh_options(
         dataclasses.replace(made, direct=True), "/run/ticket")[1::2]).items()
+
+
+@pytest.mark.parametrize("policy", ["accept-new", "strict", "console"])
+def test_a_link_is_refused_where_keys_are_written_and_read_with_strict(
+    settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    target = Target("eice-0123456789abcdef0", "eice.example", "10.0.0.1")
+    made = dataclasses.replace(settings, host_key_policy=policy, known=target, instance_connect_endpoint_url="https://push.example")
+    pathlib.Path(f"{made.trusted_hosts}.mounted").touch()
+    pathlib.Path(made.trusted_hosts).symlink_to(f"{made.trusted_hosts}.mounted")
+    expected = contextlib.nullcontext() if policy == "strict" else pytest.raises(InvalidInputError, match="it is a link, not a regular file")
+    with expected, eic_session.ticket(made, f"{made.run_directory}/ticket") as resolved:
+        assert resolved == target
+
+
+@pytest.mark.parametrize(("line", "opened"), [("@cert-authority i-* {key}", True), ("i-0123456789abcdef0 {key}", True), ("i-1 {key}", False)])
+def test_a_key_that_ssh_knows_from_its_global_files_need_not_be_kept(
+    settings: eic_settings.Settings, monkeypatch: pytest.MonkeyPatch, line: str, opened: bool
+) -> None:
+    key, elsewhere, stopped = f"{settings.run_directory}/key", pathlib.Path(settings.run_directory, "ssh_known_hosts"), []
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    elsewhere.write_text(line.format(key=pathlib.Path(f"{key}.pub").read_text()))
+    monkeypatch.setattr(eic_known_hosts, "GLOBAL_FILES", (str(elsewhere),), raising=False)
+    monkeypatch.setattr(eic_session, "ticket", lambda *_arguments: contextlib.nullcontext(Target("eice-1", "eice.example", "10.0.0.1")))
+    monkeypatch.setattr(eic_master, "start", lambda *_arguments: (0, ""))
+    monkeypatch.setattr(eic_master, "stop", lambda _ssh, path: stopped.append(path))
+    expected = contextlib.nullcontext() if opened else pytest.raises(eic_session.EicError, match="its host key was accepted and is not in")
+    made = dataclasses.replace(settings, direct=True)
+    with expected:
+        eic_session.open_master(made, [b"ssh"], f"{made.run_directory}/ticket")
+    assert stopped[1:] == ([] if opened else [made.control_path]), "the first one is an old one"

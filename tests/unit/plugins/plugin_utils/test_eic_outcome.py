@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import pathlib
 import socket
-import tempfile
-import typing as t
 
 import botocore.exceptions
 import pytest
@@ -22,18 +20,7 @@ from ansible_collections.molecule_ai.workspace.plugins.plugin_utils import (
     eic_ticket,
 )
 from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_outcome import Verdict
-from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import Target, TargetError
-
-
-@pytest.fixture
-def settings() -> t.Iterator[eic_settings.Settings]:
-    # sockets need short paths
-    with tempfile.TemporaryDirectory(prefix="eic-") as directory:
-        yield eic_settings.Settings(
-            instance_id="i-0123456789abcdef0", os_user="ubuntu", port=22, known=Target(None, None, None), aws=aws_session.AwsOptions(),
-            max_tunnel_duration=3600, instance_connect_endpoint_url=None, connect_to=None, known_hosts=f"{directory}/known_hosts", host_key_policy="accept-new",
-            control_directory=directory, run_directory=directory, tunnel_timeout=10, login_timeout=10, state_directory=f"{directory}/state",
-        )
+from ansible_collections.molecule_ai.workspace.plugins.plugin_utils.eic_target import TargetError
 
 
 def _listening(settings: eic_settings.Settings) -> socket.socket:

@@ -115,8 +115,10 @@ class ActionModule(ControllerAction):
         diff = self._diff(to_do, target, _scans(options)) if self._task.diff and not self._task.no_log else []
 
         application, transferred = None, 0
-        if (to_do or self._abandoned) and not self._task.check_mode:
+        if to_do and not self._task.check_mode:
             application, transferred = self._apply(to_do, target)
+        elif self._abandoned and not self._task.check_mode:
+            application = self._clean(target)
         plans, application = plugin_plan.with_sent(plans, application, sent)
         recovered = recovered_results([*self._recoveries, *([application] if application is not None else [])])
         result = result_of(plans, inspection, application, predicts_recovery or bool(recovered["recovered"]), options["max_drift"])
@@ -241,6 +243,14 @@ class ActionModule(ControllerAction):
             if application.plugins[plan.name].digest != plan.digest:
                 raise WorkspaceError(f"plugin {plan.name} is not what it should be: look at what else writes to {target.config_dir}, and run again")
         return application, size
+
+    def _clean(self, target: Target) -> Application | None:
+        """Remove what killed runs have sent, where there is nothing else to do: a workspace that refuses that now is worth a warning only."""
+        try:
+            return self._apply([], target)[0]
+        except WorkspaceError as error:
+            self._warnings.append(f"what a killed run has sent was not removed: {error}")
+            return None
 
     def _shipment(self, plugins: Mapping[str, PreparedPlugin]) -> Path | None:
         """Return one file with exactly these bundles, made once per run for all hosts that need the same; None for none."""

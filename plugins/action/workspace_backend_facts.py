@@ -53,14 +53,19 @@ class ActionModule(ControllerAction):
         arguments = self._arguments(task_vars)
         run = os.path.basename(C.DEFAULT_LOCAL_TMP)  # a directory of this run only, and of all its workers
         known = known_backend(arguments, task_vars.get("ansible_facts") or {}, time.time(), run)
-        return {"changed": False, "ansible_facts": {"workspace_backend": {**known, "run": run}} if known else facts(arguments)}
+        found = {"workspace_backend": known} if known else facts(arguments)
+        if "workspace_backend" in found:
+            found = {"workspace_backend": {**found["workspace_backend"], "run": run}}
+        return {"changed": False, "ansible_facts": found}
 
     def _arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the options; what comes from variables is checked under the variables' names, which are those that the user has written."""
         variables: dict[str, str] = {}
         if boolean(self._task.args.get("from_variables", False), strict=False):
             variables = VARIABLES
-            given = {name: self._templar.template(task_vars[name]) for name in variables.values() if task_vars.get(name) is not None}
+            # As one dictionary, out of which ansible-core 2.19 takes what is omitted; before it, that is a text.
+            given = self._templar.template({name: task_vars[name] for name in variables.values() if task_vars.get(name) is not None})
+            given = {name: value for name, value in given.items() if value != task_vars.get("omit")}
             self._task.args = {**given, **{variables.get(option, option): value for option, value in self._task.args.items()}}
         arguments = self.parameters(
             {variables.get(option, option): specification for option, specification in ARGUMENT_SPEC.items()},
@@ -87,7 +92,7 @@ def known_backend(arguments: t.Mapping[str, t.Any], found_before: t.Mapping[str,
     if known.get("run") not in (None, run):
         return None
     before = task_data.plain(found_before.get("workspace_backend"))
-    if before and {**before, "run": None} != {**known, "run": None}:
+    if before and (not isinstance(before, dict) or {**before, "run": None} != {**known, "run": None}):
         return None
     return known if now - known["looked_up_at"] <= arguments["max_age"] else None
 

@@ -15,6 +15,9 @@ from .errors import WorkspaceError
 # A restart policy brings a crashing container up again and again; this many starts after the one that was asked are a loop.
 CRASH_LOOP_STARTS = 3
 
+# Who does so without a restart policy cannot be told from other runs; of these there are never so many while one waits.
+MOST_STARTS = 30
+
 # Another run's restart stops it for less; who stays down longer than this has failed.
 STOPPED_SECONDS = 5
 
@@ -61,6 +64,7 @@ class ContainerReadiness:
         self._stable_since: float | None = None
         self._stopped_since: float | None = None
         self._starts = 0
+        self._all_starts = 0
         self._missing = "it has not started again"
 
     @property
@@ -80,9 +84,10 @@ class ContainerReadiness:
             self._started_at = started_at
             self._stable_since = None
             # None of a policy's: somebody has asked for it, for instance another run that has changed other plugins.
-            self._starts = 0 if state.get("RestartCount") == 0 else self._starts + 1
-            if self._starts > CRASH_LOOP_STARTS:
-                raise self._final(state, f"started {self._starts} times in a row and does not stay up")
+            self._starts = 1 if state.get("RestartCount") == 0 else self._starts + 1
+            self._all_starts += 1
+            if self._starts > CRASH_LOOP_STARTS or self._all_starts > MOST_STARTS:
+                raise self._final(state, f"started {self._all_starts} times in a row and does not stay up")
         if state.get("Restarting"):
             self._stable_since = None
             self._missing = f"it stopped again {_how_it_ended(state)} and waits for its restart policy"

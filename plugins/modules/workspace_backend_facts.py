@@ -325,10 +325,11 @@ ansible_facts:
           sample: null
         run:
           description:
-            - The run of Ansible that has taken this from O(known), else V(null). A cache of facts may show it to a later run, which then looks by itself.
+            - The run of Ansible that has found this, or has taken it from O(known). A cache of facts may show it to a later run, which then looks by itself.
+            - V(null) in an answer for O(workspaces), and in what an inventory says.
           returned: always
           type: str
-          sample: null
+          sample: ansible-local-4711x1y2z3
         download_hint:
           description: What to do instead of a push, on tier V(external), else V(null).
           returned: always

@@ -39,8 +39,14 @@ def run(variables: dict[str, t.Any] | None = None, /, **arguments: t.Any) -> dic
     """Run the action as a task does, in check mode, for a host with ``variables``; nothing but the given lookups is reachable."""
     task = mock.MagicMock(spec=Task, args=arguments, async_val=0, check_mode=True, action="workspace_backend_facts", environment=None)
     plugin = action.ActionModule(task, mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), mock.MagicMock(), mock.MagicMock())
-    plugin._templar.template.side_effect = lambda value: value[3:-3] if isinstance(value, str) and value.startswith("{{ ") else value
+    plugin._templar.template.side_effect = _template
     return plugin.run(task_vars=variables or {})
+
+
+def _template(value: t.Any) -> t.Any:
+    if isinstance(value, dict):
+        return {name: _template(each) for name, each in value.items()}
+    return value[3:-3] if isinstance(value, str) and value.startswith("{{ ") else value
 
 
 def test_one_workspace() -> None:

@@ -97,6 +97,11 @@ def test_not_ready_is_one_sentence(states: list[dict[str, Any]], parts: list[str
         assert part in message
 
 
+def test_nobody_asks_for_a_restart_without_end() -> None:
+    with pytest.raises(WorkspaceError, match="started 31 times in a row"):
+        wait([state(f"start {number}", RestartCount=0) for number in range(40)], timeout=60)
+
+
 def test_looks_once_even_without_any_time() -> None:
     seconds, _readiness = wait([state(**health("healthy"))], timeout=0)
     assert seconds == 0

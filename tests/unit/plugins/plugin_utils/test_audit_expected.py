@@ -142,11 +142,8 @@ def test_fewer_runs_than_expected_are_no_whole_audit(reports: list[str], tmp_pat
     ((("w1", 1),), {"w1": samples.workspace_id(2)}, ["w1", "w1"]),
     # two names for one
     ((), {"b": samples.workspace_id(1), "a": samples.workspace_id(1)}, ["b"]),
-
     ((("w1", 1), ("other", 3)), {"w1": None, "other": None}, ["other", "w1"]),
 ])
-
-
 def test_a_workspace_is_its_id(reported, expected, hosts) -> None:
     report = audit_merge.merge([in_sync(*reported)])
     completed = audit_expected.with_expected(report, audit_expected.Expected(expected))

@@ -9,9 +9,15 @@ The cost does not grow with the workspaces: at most one listing of the engine, a
 from __future__ import annotations
 
 import dataclasses
+import re
+import time
 import typing as t
 
+from ..module_utils.container_readiness import STOPPED_SECONDS
 from . import aws_session, backend, docker_engine, ec2_instances
+
+# The engine's words for a container that has stopped in the last seconds (``Status`` of its listing; the duration is go-units' HumanDuration).
+_JUST_STOPPED = re.compile(rf"Exited \(\d+\) (?:Less than a second|[1-{STOPPED_SECONDS}] seconds?) ago")
 
 
 def find_backends(
@@ -21,8 +27,9 @@ def find_backends(
     :class:`~.module_utils.errors.InvalidInputError`.
     """
     evidence = backend.Evidence()
-    if any(backend.wants_engine(workspace, settings) for workspace in workspaces):
-        evidence = _ask_engine(evidence, engine)
+    names = {name for workspace in workspaces if backend.wants_engine(workspace, settings) for name in backend.container_names(workspace)}
+    if names:
+        evidence = _ask_engine(evidence, engine, names)
     questions = [(backend.wants_ec2(workspace, evidence, settings), workspace) for workspace in workspaces]
     workspace_ids = [workspace.workspace_id for question, workspace in questions if question == "tag"]
     instance_ids = [workspace.instance_id for question, workspace in questions if question == "instance_id" and workspace.instance_id]
@@ -31,17 +38,23 @@ def find_backends(
     return [backend.decide(workspace, evidence, settings) for workspace in workspaces]
 
 
-def _ask_engine(evidence: backend.Evidence, options: docker_engine.EngineOptions) -> backend.Evidence:
-    """Add the engine's containers, or why there is no listing."""
+def _ask_engine(evidence: backend.Evidence, options: docker_engine.EngineOptions, names: t.Collection[str]) -> backend.Evidence:
+    """Add the engine's containers, or why there is no listing. One of ``names`` that has just stopped may be about to start again: somebody restarts it."""
     try:
         listing = docker_engine.all_containers(options)
+        for _second in range(STOPPED_SECONDS):
+            just_stopped = {name for name, status in by_name(listing, "Status").items() if _JUST_STOPPED.fullmatch(status)}
+            if just_stopped.isdisjoint(names):
+                break
+            time.sleep(1)
+            listing = docker_engine.all_containers(options)
     except docker_engine.EngineError as error:
         return dataclasses.replace(evidence, engine_failure=str(error))
     return dataclasses.replace(evidence, containers=by_name(listing, "State"))
 
 
 def by_name(listing: t.Iterable[t.Mapping[str, t.Any]], what: str) -> dict[str, str]:
-    """``what`` ("State", "Id") by container name from the engine's listing; "/a" is a name, "/other/a" only a link's alias for it."""
+    """``what`` ("State", "Status", "Id") by container name from the engine's listing; "/a" is a name, "/other/a" only a link's alias for it."""
     return {name[1:]: container[what] for container in listing for name in container.get("Names") or [] if name.count("/") == 1}
 
 

@@ -18,7 +18,14 @@ _MAX_REASON = 300
 _NO_RIGHTS = re.compile(
     r"(?:Missing|Incorrect) \S+ password|^(?:sudo|su|doas): .*|^Sorry, .*|\S+ is not in the sudoers file.*|(?:sudo|doas): (?:command )?not found"
 )
-_STOPPED_CONTAINER = re.compile(r'The container "([^"]*)" has been paused .*409.*is (?:not running|restarting)', re.DOTALL)
+# In the words of the connection plugin docker_api of community.docker, by what the engine answers: before the process exists, or when it is to begin.
+_STOPPED_CONTAINER = re.compile(
+    r'container "([^"]*)"(?: has been paused .*409.*is (?:not running|restarting)|: 500 .*is (?:not running|restarting)| or .*No such exec instance)', re.DOTALL
+)
+
+# What runc, containerd ("cannot exec in a ... state", process/init_state.go) and the engine say instead of starting a process in a container that is being
+# stopped. Where the program is what is missing, it is named behind "exec:".
+_NOT_STARTED = re.compile(r'(?:OCI runtime exec failed: |cannot exec in a |task \S+ not found|container not running|ttrpc: closed)(?!.*\bexec: ")')
 
 
 class AnswerLost(WorkspaceError):
@@ -130,7 +137,7 @@ def _failure(returned: Mapping[str, Any]) -> WorkspaceError:
     if "module_stderr" not in returned and "module_stdout" not in returned:
         return WorkspaceError(str(returned.get("msg") or "the workspace gave no reason for its failure: run again with -vvv"))
     lines = _printed(returned)
-    if not lines:
+    if not lines or _NOT_STARTED.match(lines[0]):
         # A restart of the container, by whomever, ends everything that runs in it.
         return AnswerLost(
             "the module ended on the workspace without an answer, as when the workspace is restarted or stopped meanwhile: look at it and run again"

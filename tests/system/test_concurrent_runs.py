@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Several runs at once that want different versions of one plugin on one workspace: they take turns, or are told that somebody else was faster.
 
-On the docker tier it is at its hardest, because the restart that one run makes ends what the others are doing in the container. ``CONCURRENT_RUNS=16``
-is the long form.
+On the docker tier it is at its hardest, because the restart that one run makes ends what the others are doing in the container, or hides it from them.
+``CONCURRENT_RUNS=16`` is the long form.
 """
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import sys
 import threading
 from collections.abc import Callable
 
-import pytest
 from ansible_run import Run
 from expected import expected_items, wanted
 from lab.api import Lab
@@ -31,10 +30,6 @@ WORKSPACES = [DOCKER_WORKSPACE, EIC_WORKSPACE]
 _TOLD = re.compile(r"was changed by somebody else since it was inspected|another run is changing the plugins in /\S+ \(process \d+")
 
 
-# Nothing is lost by it, and the next run converges; but it is not what people expect.
-@pytest.mark.xfail(
-    strict=False, reason="known defect: a run whose lookup or command meets the moment in which another run restarts the container fails instead of waiting"
-)
 def test_concurrent_runs_take_turns_and_audits_see_whole_versions(lab: Lab, ansible: Callable[..., Run], tmp_path: pathlib.Path) -> None:
     """Each run is for a workspace of either tier at once."""
     sources = [tmp_path / str(number) / "shared" for number in range(RUNS)]

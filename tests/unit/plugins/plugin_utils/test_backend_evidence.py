@@ -121,3 +121,28 @@ def test_names_in_the_listing() -> None:
     """A link's alias of another container is not its name."""
     listing = [{"Names": ["/ws-a", "/other/ws-b"], "State": "running"}, {"Names": None, "State": "removing"}, {"Names": ["/ws-c"], "State": "paused"}]
     assert backend_evidence.by_name(listing, "State") == {"ws-a": "running", "ws-c": "paused"}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "tier", "waited"),
+    [
+        (["Exited (137) Less than a second ago", "Exited (137) 1 second ago", "Up Less than a second"], "docker", 2),
+        (["Exited (0) 4 seconds ago", "Exited (0) 5 seconds ago", "Exited (0) 6 seconds ago"], "none", 2),
+        (["Exited (0) 50 seconds ago"], "none", 0),
+        (["Exited (1) 3 days ago"], "none", 0),
+        (["Exited (1) 1 second ago"] * 9, "none", 5),
+        (["Up 3 seconds"], "docker", 0),
+    ],
+)
+def test_a_container_that_somebody_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch, statuses: list[str], tier: str, waited: int) -> None:
+    answers, slept = iter(statuses), []
+
+    def listing(_options: docker_engine.EngineOptions) -> list[dict[str, t.Any]]:
+        status = next(answers)
+        stopped = {"Names": ["/ws-other"], "State": "exited", "Status": "Exited (0) 1 second ago"}  # of nobody who was asked about
+        return [stopped, {"Names": ["/ws-a"], "State": "running" if status.startswith("Up") else "exited", "Status": status}]
+
+    monkeypatch.setattr(docker_engine, "all_containers", listing)
+    monkeypatch.setattr(backend_evidence.time, "sleep", slept.append)
+    (found,) = find([backend.Workspace("a")], "unix:///none", ec2=False)
+    assert (found.tier, sum(slept)) == (tier, waited)

@@ -117,7 +117,32 @@ class _Lost(AnsibleConnectionFailure):
         (AnsibleConnectionFailure("no route to host"), False),
         (AnsibleConnectionFailure('The container "ws-1" has been paused (409 Client Error: Conflict ("container 1a is restarting, wait"))'), True),
         (AnsibleConnectionFailure('The container "ws-1" has been paused (409 Client Error: Conflict ("container 1a is paused, unpause it"))'), False),
+        (AnsibleConnectionFailure('An unexpected Docker error occurred for container "ws-1": 500 Server Error for http+docker://localhost/v1.41/exec/a/start: '
+                                  'Internal Server Error ("Container 1a is not running: Exited (0) Less than a second ago")'), True),
+        (AnsibleConnectionFailure('An unexpected Docker error occurred for container "ws-1": 500 Server Error ("no space left on device")'), False),
+        (AnsibleConnectionFailure('Could not find container "ws-1" or resource in it (404 Client Error: Not Found ("No such exec instance: a"))'), True),
+        (AnsibleConnectionFailure('Could not find container "ws-1" or resource in it (404 Client Error: Not Found ("No such container: ws-1"))'), False),
     ],
 )
 def test_what_is_worth_asking_again(error: Exception, expected: bool) -> None:
     assert task_data.is_interruption(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("OCI runtime exec failed: exec failed: unable to start container process: error executing setns process: exit status 1: unknown", True),
+        ("OCI runtime exec failed: exec failed: cannot exec in a stopped container: unknown", True),
+        ("cannot exec in a stopped state: unknown", True),
+        ("cannot exec in a deleted state: unknown", True),
+        ("task 5f0c1d not found: not found", True),
+        ('OCI runtime exec failed: exec failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown', False),
+        ("/bin/sh: 1: OCI runtime exec failed: no", False),
+    ],
+)
+@pytest.mark.parametrize("stream", ["module_stdout", "module_stderr"])
+def test_a_process_that_a_stopping_container_did_not_start_is_asked_for_again(said: str, lost: bool, stream: str) -> None:
+    returned = {"failed": True, "module_stdout": "", "module_stderr": "", "rc": 126, stream: f"{said}\r\n"}
+    with pytest.raises(WorkspaceError) as caught:
+        task_data.result_of(returned, "root on ws-1")
+    assert task_data.is_interruption(caught.value) is lost

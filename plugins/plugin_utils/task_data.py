@@ -20,7 +20,7 @@ _NO_RIGHTS = re.compile(
 )
 # In the words of the connection plugin docker_api of community.docker, by what the engine answers: before the process exists, or when it is to begin.
 _STOPPED_CONTAINER = re.compile(
-    r'container "([^"]*)"(?: has been paused .*409.*is (?:not running|restarting)|: 500 .*is (?:not running|restarting)| or .*No such exec instance)', re.DOTALL
+    r'container "([^"]*)"(?: has been paused .*409.*is (?:not running|restarting)|: 500 .*is (?:not running|restarting)|.*No such exec instance)', re.DOTALL
 )
 
 # What runc, containerd ("cannot exec in a ... state", process/init_state.go) and the engine say instead of starting a process in a container that is being

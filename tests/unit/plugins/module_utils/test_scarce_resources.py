@@ -84,15 +84,18 @@ class Refusing:
         return call
 
 
+def waiting_for_v2(directory: pathlib.Path) -> tuple[Workspace, str]:
+    """A new workspace with V1, and the shipment that brings V2."""
+    directory.mkdir()
+    return installed(Workspace(directory)), shipment(directory / "sent.tar", V2)
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS], ids=errno.errorcode.__getitem__)
 def test_whichever_call_is_refused(tmp_path: pathlib.Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes: dict[str, int] = {}
     at = 1
     while True:
-        directory = tmp_path / str(at)
-        directory.mkdir()
-        workspace = installed(Workspace(directory))
-        sent = shipment(directory / "sent.tar", V2)
+        workspace, sent = waiting_for_v2(tmp_path / str(at))
         plugins = [{"name": "ecc", "state": "present", "digest": digest_of(V2), "observed_digest": digest_of(V1)}]
         refused = False
         with monkeypatch.context() as patch:
@@ -118,10 +121,7 @@ def test_from_some_call_on_nothing_can_be_written_any_more(tmp_path: pathlib.Pat
     outcomes: dict[str, int] = {}
     at = 1
     while True:
-        directory = tmp_path / str(at)
-        directory.mkdir()
-        workspace = installed(Workspace(directory))
-        sent = shipment(directory / "sent.tar", V2)
+        workspace, sent = waiting_for_v2(tmp_path / str(at))
         with monkeypatch.context() as patch:
             refusing = Refusing(patch, errno.EDQUOT, at, lasting=True)
             for _run in range(2):
